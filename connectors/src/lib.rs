@@ -1,0 +1,26 @@
+//! Where records come from and go.
+//!
+//! A [`Source`] knows its partitions and reads one at a time; a [`Format`](format::Format) turns payloads into rows;
+//! [`ingest`] owns capabilities, watermarks, lateness and future-dated records for all of them. [`egress`] hands
+//! each closed time to a [`Sink`], once and in order.
+
+pub mod blackhole;
+pub mod control;
+pub mod egress;
+pub mod error;
+pub mod file;
+pub mod format;
+pub mod generator;
+pub mod ingest;
+pub mod journal;
+pub mod memory;
+pub mod schema;
+pub mod sink;
+pub mod source;
+pub mod stdio;
+
+pub use error::Error;
+pub use journal::{Decision, Journal, MemoryJournal};
+pub use schema::Schema;
+pub use sink::{Message, Sink};
+pub use source::{Intake, Partition, Reader, Source, Status};

@@ -1,0 +1,32 @@
+//! What a sink of events is.
+
+use tidewatch_dataflows::EventTime;
+
+use crate::Error;
+
+/// An encoded event.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// The logical time under which it is final.
+    pub time: EventTime,
+    /// The event in the sink's format, without a separator.
+    pub payload: &'a [u8],
+}
+
+/// Something that final events can be written to; used by one worker at a time, from its own thread.
+pub trait Sink {
+    /// Writes the events of all times below `frontier` that no earlier call has written, in their final order.
+    /// `frontier` is `None` once no event will follow.
+    ///
+    /// When it returns, the events are where the next reader sees them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if they cannot be written.
+    fn write(&mut self, messages: &[Message<'_>], frontier: Option<EventTime>) -> Result<(), Error>;
+
+    /// Whether the sink looks at payloads; if not, nothing is encoded for it.
+    fn wants_payloads(&self) -> bool {
+        true
+    }
+}

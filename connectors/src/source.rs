@@ -1,0 +1,129 @@
+//! What a source of records is.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use tidewatch_dataflows::record::KeyText;
+use tidewatch_dataflows::{EventTime, Offset, PartitionId};
+use timely::scheduling::SyncActivator;
+
+use crate::Error;
+
+/// A partition of a source: a sequence of records with growing offsets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Its identity, from the names of source and partition.
+    pub id: PartitionId,
+    /// The name of the source in the pipeline.
+    pub source: Arc<str>,
+    /// The name within the source: a path, a number, a topic with a number.
+    pub name: Arc<str>,
+}
+
+impl Partition {
+    /// A partition of `source`.
+    pub fn new(source: &str, name: &str) -> Self {
+        Self { id: PartitionId::of(source, name), source: source.into(), name: name.into() }
+    }
+}
+
+/// Something that records can be read from.
+///
+/// One source serves all workers of a process: each asks for the partitions that it owns.
+pub trait Source: Send + Sync {
+    /// The name in pipeline files, as in `file`.
+    fn kind(&self) -> &'static str;
+
+    /// Lists the names of the partitions that there are now, without duplicates.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if they cannot be listed, or if there can never be any.
+    fn partitions(&self) -> Result<Vec<String>, Error>;
+
+    /// Opens a partition at the first record with an offset of at least `from`.
+    ///
+    /// `waker` wakes the worker that reads, from any thread; a reader that returns [`Status::Pending`] must see to it
+    /// that it is called when there may be more, or be content to be asked again every [`Source::patience`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the partition cannot be opened.
+    fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error>;
+
+    /// Whether a partition can have no record for a while without having ended, as a followed file can.
+    fn falls_silent(&self) -> bool {
+        false
+    }
+
+    /// Whether records carry the time at which a broker or recording appended them.
+    fn has_append_times(&self) -> bool {
+        false
+    }
+
+    /// How long to wait before asking a pending reader again, for readers that cannot call the waker.
+    fn patience(&self) -> Option<std::time::Duration> {
+        None
+    }
+
+    /// The size of all partitions together, in the unit of [`Reader::position`], if it is known.
+    fn size(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Reads one partition in offset order.
+pub trait Reader {
+    /// Gives records to `intake` until it breaks, the partition has no more for now, or it has ended.
+    ///
+    /// Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if the partition can no longer be read.
+    fn read(&mut self, intake: &mut dyn Intake) -> Result<Status, Error>;
+
+    /// How much of the partition has been read, in the unit of [`Source::size`].
+    fn position(&self) -> u64 {
+        0
+    }
+}
+
+/// Where a reader stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The intake broke off; there may be more at once.
+    More,
+    /// There is no more for now.
+    Pending,
+    /// There will never be more.
+    Ended,
+}
+
+/// A record as a source reads it.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<'a> {
+    /// Its place in the partition.
+    pub offset: Offset,
+    /// Its line in the file, counted from one, if the partition has lines.
+    pub line: Option<u64>,
+    /// When a broker or recording appended it.
+    pub appended: Option<EventTime>,
+    /// The bytes that a format decodes.
+    pub payload: &'a [u8],
+}
+
+/// Takes the records of one partition.
+///
+/// After [`ControlFlow::Break`] the reader returns [`Status::More`] without giving another record; the
+/// record given has been taken.
+pub trait Intake {
+    /// Takes a payload, to be decoded by the source's format.
+    fn raw(&mut self, raw: Raw<'_>) -> ControlFlow<()>;
+
+    /// Takes a record that needs no decoding; `values` are in the schema's order.
+    fn row(&mut self, offset: Offset, time: EventTime, key: &KeyText, values: &[f64]) -> ControlFlow<()>;
+
+    /// Takes a piece of the partition that is not even a record, as a damaged compressed block.
+    fn damaged(&mut self, raw: Raw<'_>, reason: String) -> ControlFlow<()>;
+}

@@ -1,0 +1,73 @@
+//! Detectors: state machines that score one key's records in time order. They know no timely and no clock.
+
+mod catalogue;
+mod ewma;
+
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+
+use crate::EventTime;
+
+pub use catalogue::{Catalogue, Construct, DetectorInfo};
+pub use ewma::EwmaZ;
+
+/// An online anomaly detector over one key's records.
+///
+/// # Laws
+///
+/// * Causal: removing later records never changes earlier scores.
+/// * Deterministic on every platform: `libm` for exp, ln and pow; a fixed order of summation.
+/// * `values` holds the selected values of a record, in the pipeline's order; none of them is NaN or infinite.
+pub trait Detector: 'static {
+    /// What it remembers of one key.
+    type State: Serialize + DeserializeOwned + 'static;
+
+    /// The name under which pipeline files know it.
+    fn name(&self) -> &'static str;
+
+    /// Changes whenever a state of an earlier build would be read wrongly, or would score differently.
+    fn version(&self) -> u32 {
+        1
+    }
+
+    /// The state of a key that has no record yet; `seed` is a hash of the detector's name and the key.
+    fn start(&self, seed: u64) -> Self::State;
+
+    /// Scores a record against what came before it, then learns from it.
+    fn score(&self, state: &mut Self::State, time: EventTime, values: &[f64]) -> Score;
+
+    /// An estimate of the bytes that a state occupies.
+    fn memory(&self, _state: &Self::State) -> usize {
+        size_of::<Self::State>()
+    }
+}
+
+/// What a detector says of one record.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Score {
+    /// How anomalous, 0 or more; each detector documents the unit. `None` while the detector is warming.
+    pub score: Option<f64>,
+    /// The value that was expected, if the detector has one.
+    pub expected: Option<f64>,
+    /// The lower end of what would have been normal.
+    pub lower: Option<f64>,
+    /// The upper end of what would have been normal.
+    pub upper: Option<f64>,
+    /// The index of the value that contributed most, if the detector reads several.
+    pub attribution: Option<usize>,
+}
+
+impl Score {
+    /// A detector that has not seen enough yet.
+    pub const WARMING: Self =
+        Self { score: None, expected: None, lower: None, upper: None, attribution: None };
+
+    /// A score alone.
+    pub fn of(score: f64) -> Self {
+        Self { score: Some(score), ..Self::WARMING }
+    }
+}
+
+fn built_in() -> Vec<DetectorInfo> {
+    vec![EwmaZ::info()]
+}

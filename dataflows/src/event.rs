@@ -1,0 +1,148 @@
+//! What leaves a dataflow, and how it describes itself to any format.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+use timely::ExchangeData;
+
+use crate::record::KeyGroup;
+use crate::{EventTime, Key, Record};
+
+/// Receives the fields of something in a fixed order; each output format is one implementation.
+pub trait Fields {
+    /// A text, or nothing.
+    fn text(&mut self, name: &str, value: Option<&str>);
+    /// An instant.
+    fn time(&mut self, name: &str, value: EventTime);
+    /// A number, or nothing; formats write a number that is not finite as nothing.
+    fn number(&mut self, name: &str, value: Option<f64>);
+    /// A whole number, or nothing.
+    fn integer(&mut self, name: &str, value: Option<u64>);
+    /// A truth value.
+    fn flag(&mut self, name: &str, value: bool);
+    /// The values of a key's parts.
+    fn key(&mut self, name: &str, key: &Key);
+}
+
+/// Something that can be written in any format.
+///
+/// # Law
+///
+/// The same fields in the same order at every call; what is absent is given as `None`. Formats with columns take
+/// them from the first call.
+pub trait Describe {
+    /// Gives each field to `fields`.
+    fn describe(&self, fields: &mut dyn Fields);
+}
+
+/// Something that happened at an event time, ready to be egressed.
+pub trait Event: Describe + ExchangeData + Clone {
+    /// The logical time under which it is final.
+    fn time(&self) -> EventTime;
+
+    /// The order within one time; events that are equal in it keep the order in which they were emitted.
+    fn order(&self, other: &Self) -> Ordering;
+}
+
+/// What a key's logic emitted, with the key and the time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Keyed<O> {
+    /// The time of the record or timer that caused it.
+    pub time: EventTime,
+    /// Whose logic it was.
+    pub key: Key,
+    /// What it emitted.
+    pub value: O,
+}
+
+impl<O: Describe> Describe for Keyed<O> {
+    fn describe(&self, fields: &mut dyn Fields) {
+        fields.time("time", self.time);
+        fields.key("key", &self.key);
+        self.value.describe(fields);
+    }
+}
+
+/// Ordered by key, then as the value says.
+impl<O: Describe + Ranked + ExchangeData + Clone> Event for Keyed<O> {
+    fn time(&self) -> EventTime {
+        self.time
+    }
+    fn order(&self, other: &Self) -> Ordering {
+        self.key.cmp(&other.key).then_with(|| self.value.rank(&other.value))
+    }
+}
+
+/// An order among what one key emits at one time.
+pub trait Ranked {
+    /// By default, the order of emission.
+    fn rank(&self, _other: &Self) -> Ordering {
+        Ordering::Equal
+    }
+}
+
+impl Ranked for Record {}
+
+impl Describe for Record {
+    fn describe(&self, fields: &mut dyn Fields) {
+        for (index, value) in self.values.iter().enumerate() {
+            fields.number(&format!("value{index}"), Some(*value));
+        }
+    }
+}
+
+impl Ranked for f64 {}
+
+impl Describe for f64 {
+    fn describe(&self, fields: &mut dyn Fields) {
+        fields.number("value", Some(*self));
+    }
+}
+
+/// What happened to the state of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyEvent {
+    /// The time of the record that caused it.
+    pub time: EventTime,
+    /// The key whose state it was.
+    pub key: Key,
+    /// The key's group.
+    pub group: KeyGroup,
+    /// What happened.
+    pub cause: KeyCause,
+    /// The key's last record.
+    pub last_record: EventTime,
+}
+
+/// Why a key's state went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum KeyCause {
+    /// The key group had too many keys.
+    KeyLimit,
+    /// The key group had too many bytes of state.
+    StateLimit,
+}
+
+impl Describe for KeyEvent {
+    fn describe(&self, fields: &mut dyn Fields) {
+        fields.time("time", self.time);
+        fields.key("key", &self.key);
+        fields.integer("group", Some(self.group.index() as u64));
+        let cause = match self.cause {
+            KeyCause::KeyLimit => "evicted: limits.keys",
+            KeyCause::StateLimit => "evicted: limits.state",
+        };
+        fields.text("event", Some(cause));
+        fields.time("last_record", self.last_record);
+    }
+}
+
+impl Event for KeyEvent {
+    fn time(&self) -> EventTime {
+        self.time
+    }
+    fn order(&self, other: &Self) -> Ordering {
+        self.key.cmp(&other.key).then(self.cause.cmp(&other.cause))
+    }
+}

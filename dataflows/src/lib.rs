@@ -1,0 +1,18 @@
+//! What tidewatch computes: event time, keyed state, detectors and operators.
+//!
+//! Nothing here reads a clock, a file, a socket or starts a thread: what is computed is a function of the records.
+
+pub mod detectors;
+pub mod event;
+pub mod logic;
+pub mod operators;
+pub mod params;
+pub mod pipelines;
+pub mod record;
+pub mod state;
+pub mod time;
+
+pub use event::{Describe, Event, Fields, KeyEvent, Keyed};
+pub use logic::Logic;
+pub use record::{Key, KeyId, Offset, PartitionId, Record, RowBatch};
+pub use time::{EventTime, Span, Watermark};

@@ -1,0 +1,105 @@
+//! What runs per key: pure state machines that compose.
+
+mod detect;
+mod erased;
+mod silence;
+mod then;
+mod threshold;
+pub mod window;
+
+use crate::state::StateError;
+use crate::{EventTime, Record};
+
+pub use detect::{Detect, Selection, Verdict};
+pub use erased::{AnyState, DynLogic, ErasedLogic};
+
+pub use then::Then;
+pub use threshold::{above, Threshold};
+
+/// A state machine over one key's records, in order of event time; an operator owns its state, buffering and timers.
+///
+/// The operator calls [`Logic::on_record`] for each record in `(time, partition, offset)` order, and
+/// [`Logic::on_time`] at the [`Logic::deadline`] of a state once every record of the key with a time up to and
+/// including the deadline has been seen. What a logic emits is thus a function of the key's records alone.
+///
+/// Logics compose with [`Logic::then`] inside one operator: no exchange, no second frontier, one snapshot.
+///
+/// # Laws
+///
+/// * No clock, no randomness but the key's own, no iteration over unordered maps.
+/// * Emitted times never fall below the time of the record or timer that caused them, and are below
+///   [`EventTime::MAX`].
+/// * `on_time(state, t)` moves `deadline(state)` past `t`, or to `None`.
+/// * `restore(save(state))` behaves like `state`.
+pub trait Logic: 'static {
+    /// What it takes.
+    type In: 'static;
+    /// What it emits.
+    type Out: 'static;
+    /// What it remembers of one key.
+    type State: 'static;
+
+    /// The state of a key that has no record yet.
+    fn start(&self, key: &crate::Key) -> Self::State;
+
+    /// Takes the key's next record, observed at `time`.
+    fn on_record(
+        &self,
+        state: &mut Self::State,
+        time: EventTime,
+        input: &Self::In,
+        out: &mut impl FnMut(EventTime, Self::Out),
+    );
+
+    /// When [`Logic::on_time`] is to be called; `None` if it need not be.
+    fn deadline(&self, _state: &Self::State) -> Option<EventTime> {
+        None
+    }
+
+    /// Takes note that every record of the key up to and including `time`, the deadline, has been seen.
+    fn on_time(
+        &self,
+        _state: &mut Self::State,
+        _time: EventTime,
+        _out: &mut impl FnMut(EventTime, Self::Out),
+    ) {
+    }
+
+    /// Takes note that no record will follow, ever; emits what is still in progress.
+    fn on_end(&self, _state: &mut Self::State, _out: &mut impl FnMut(EventTime, Self::Out)) {}
+
+    /// An estimate of the bytes that a state occupies.
+    fn memory(&self, _state: &Self::State) -> usize {
+        size_of::<Self::State>()
+    }
+
+    /// Appends the state to a snapshot.
+    fn save(&self, state: &Self::State, out: &mut Vec<u8>);
+
+    /// Reads a state that [`Logic::save`] wrote, and moves `bytes` past it.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the bytes are not a state of this logic and version.
+    fn restore(&self, bytes: &mut &[u8]) -> Result<Self::State, StateError>;
+
+    /// Feeds what this logic emits to `next`, within the same key.
+    fn then<L: Logic<In = Self::Out>>(self, next: L) -> Then<Self, L>
+    where
+        Self: Sized,
+    {
+        Then::new(self, next)
+    }
+
+    /// Erases the type, so that logics can be chosen at run time.
+    fn erased(self) -> DynLogic<Self::In, Self::Out>
+    where
+        Self: Sized,
+    {
+        DynLogic::new(self)
+    }
+}
+
+/// A logic that takes records, as the first of a chain does.
+pub trait RecordLogic: Logic<In = Record> {}
+impl<L: Logic<In = Record>> RecordLogic for L {}

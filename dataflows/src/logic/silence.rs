@@ -1,0 +1,1 @@
+//! Says when a key has fallen silent.

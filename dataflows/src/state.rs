@@ -1,0 +1,47 @@
+//! How state becomes bytes and returns.
+
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+
+/// Bytes that are not a state of the logic that should read them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The bytes end early or do not have the expected shape.
+    #[error("state of {what} cannot be read")]
+    Malformed {
+        /// Whose state it should be.
+        what: String,
+        /// Why it is not.
+        #[source]
+        source: postcard::Error,
+    },
+    /// The state was written by another version of the logic.
+    #[error("state of {what} has version {found}, but this build reads version {expected}")]
+    Version {
+        /// Whose state it is.
+        what: String,
+        /// The version of this build.
+        expected: u32,
+        /// The version in the bytes.
+        found: u32,
+    },
+}
+
+/// Appends `state` to `out`.
+pub fn save<S: Serialize>(state: &S, out: &mut Vec<u8>) {
+    let bytes = postcard::to_stdvec(state).expect("a state holds nothing unserialisable");
+    out.extend_from_slice(&bytes);
+}
+
+/// Reads what [`save`] wrote, and moves `bytes` past it.
+///
+/// # Errors
+///
+/// [`StateError::Malformed`] if the bytes are not a `S`; `what` names it.
+pub fn restore<S: DeserializeOwned>(what: &str, bytes: &mut &[u8]) -> Result<S, StateError> {
+    let (state, rest) = postcard::take_from_bytes(bytes)
+        .map_err(|source| StateError::Malformed { what: what.to_owned(), source })?;
+    *bytes = rest;
+    Ok(state)
+}
