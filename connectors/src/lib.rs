@@ -19,7 +19,9 @@ pub mod sink;
 pub mod source;
 pub mod stdio;
 
+pub use control::Control;
 pub use error::Error;
+pub use ingest::{Ingested, Input};
 pub use journal::{Decision, Journal, MemoryJournal};
 pub use schema::Schema;
 pub use sink::{Message, Sink};

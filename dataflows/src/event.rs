@@ -46,7 +46,7 @@ pub trait Event: Describe + ExchangeData + Clone {
 
 /// What a key's logic emitted, with the key and the time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Keyed<O> {
+pub struct Emission<O> {
     /// The time of the record or timer that caused it.
     pub time: EventTime,
     /// Whose logic it was.
@@ -55,7 +55,7 @@ pub struct Keyed<O> {
     pub value: O,
 }
 
-impl<O: Describe> Describe for Keyed<O> {
+impl<O: Describe> Describe for Emission<O> {
     fn describe(&self, fields: &mut dyn Fields) {
         fields.time("time", self.time);
         fields.key("key", &self.key);
@@ -64,7 +64,7 @@ impl<O: Describe> Describe for Keyed<O> {
 }
 
 /// Ordered by key, then as the value says.
-impl<O: Describe + Ranked + ExchangeData + Clone> Event for Keyed<O> {
+impl<O: Describe + Ranked + ExchangeData + Clone> Event for Emission<O> {
     fn time(&self) -> EventTime {
         self.time
     }

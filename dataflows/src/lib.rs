@@ -12,7 +12,7 @@ pub mod record;
 pub mod state;
 pub mod time;
 
-pub use event::{Describe, Event, Fields, KeyEvent, Keyed};
+pub use event::{Describe, Emission, Event, Fields, KeyEvent, Ranked};
 pub use logic::Logic;
-pub use record::{Key, KeyId, Offset, PartitionId, Record, RowBatch};
+pub use record::{Key, KeyId, Name, Offset, PartitionId, Record, RowBatch};
 pub use time::{EventTime, Span, Watermark};

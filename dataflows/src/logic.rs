@@ -2,6 +2,7 @@
 
 mod detect;
 mod erased;
+mod every;
 mod silence;
 mod then;
 mod threshold;
@@ -13,6 +14,7 @@ use crate::{EventTime, Record};
 pub use detect::{Detect, Selection, Verdict};
 pub use erased::{AnyState, DynLogic, ErasedLogic};
 
+pub use every::Every;
 pub use then::Then;
 pub use threshold::{above, Threshold};
 

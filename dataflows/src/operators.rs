@@ -1,1 +1,9 @@
-//! Extension traits on streams.
+//! Extension traits on streams: one operator, one file.
+
+pub mod keyed;
+mod records;
+pub mod tally;
+
+pub use keyed::{Keyed, KeyedStreams, Limits};
+pub use records::Records;
+pub use tally::Tally;

@@ -3,6 +3,7 @@
 mod batch;
 mod dictionary;
 mod key;
+mod name;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ use crate::EventTime;
 
 pub use batch::{Head, RowBatch};
 pub use dictionary::Dictionary;
+pub use name::Name;
 pub use key::{Key, KeyGroup, KeyId, KeyText, KEY_GROUPS, KEY_SEPARATOR};
 
 /// One observation of one key: when, and the value of each named field in the pipeline's order.

@@ -1,7 +1,6 @@
 //! Scores each record with a detector.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -9,14 +8,15 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::Logic;
 use crate::detectors::{Detector, Score};
 use crate::event::{Describe, Fields, Ranked};
+use crate::record::Name;
 use crate::state::{self, StateError};
 use crate::{EventTime, Key, Record};
 
 /// What a detector and its threshold say of one record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The name of the detection in the pipeline.
-    pub detector: Arc<str>,
+    pub detector: Name,
     /// The observed value; for several, the one that contributed most. `None` if it is missing.
     pub value: Option<f64>,
     /// How anomalous it is; `None` while the detector is warming, or if the value is missing.
@@ -28,7 +28,7 @@ pub struct Verdict {
     /// The upper end of what would have been normal.
     pub upper: Option<f64>,
     /// The name of the value that contributed most.
-    pub attribution: Option<Arc<str>>,
+    pub attribution: Option<Name>,
     /// Whether the threshold calls it an anomaly.
     pub anomalous: bool,
 }
@@ -56,9 +56,9 @@ impl Ranked for Verdict {
 #[derive(Clone, Debug)]
 pub struct Selection {
     /// The name of the detection in the pipeline.
-    pub name: Arc<str>,
+    pub name: Name,
     /// For each value that it reads, the index in the record and the name.
-    pub values: Vec<(usize, Arc<str>)>,
+    pub values: Vec<(usize, Name)>,
 }
 
 /// Replaces each record by the verdict of a detector on it; made by [`Detect::new`], or from any [`Detector`] by
@@ -88,13 +88,13 @@ impl<D: Detector> Detect<D> {
         let (index, _) = attribution.unwrap_or(&self.selection.values[0]);
         let value = Some(input.values[*index]).filter(|value| value.is_finite());
         Verdict {
-            detector: self.selection.name.clone(),
+            detector: self.selection.name,
             value,
             score: score.score,
             expected: score.expected,
             lower: score.lower,
             upper: score.upper,
-            attribution: attribution.map(|(_, name)| name.clone()),
+            attribution: attribution.map(|(_, name)| *name),
             anomalous: false,
         }
     }

@@ -79,7 +79,7 @@ impl Logic for Threshold {
         }
         let anomalous = *anomalous && input.score.is_some();
         if anomalous || self.all {
-            out(time, Verdict { anomalous, ..input.clone() });
+            out(time, Verdict { anomalous, ..*input });
         }
     }
 

@@ -107,6 +107,18 @@ impl RowBatch {
         &self.values
     }
 
+    /// Empties the batch for rows of `width` values, and keeps the allocations.
+    pub(crate) fn reset(&mut self, width: usize) {
+        self.clear();
+        self.set_width(width);
+    }
+
+    /// Makes a batch without rows one for rows of `width` values.
+    pub(crate) fn set_width(&mut self, width: usize) {
+        debug_assert!(self.is_empty());
+        self.width = u32::try_from(width).expect("fewer than 2^32 value fields");
+    }
+
     /// Removes rows and dictionary changes, and keeps the allocations.
     pub fn clear(&mut self) {
         self.heads.clear();

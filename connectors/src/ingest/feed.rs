@@ -1,0 +1,283 @@
+//! One partition on its way into a dataflow.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use tidewatch_dataflows::record::{Dictionary, Head, KeyText, RowBatch};
+use tidewatch_dataflows::{EventTime, Key, KeyId, Offset, Span, Watermark};
+use timely::dataflow::operators::Capability;
+use timely::scheduling::SyncActivator;
+
+use super::rejected::RAW_BYTES;
+use super::{Cause, Input, Rejected};
+use crate::format::{Decoder, Row};
+use crate::source::Raw;
+use crate::{Control, Decision, Error, Intake, Journal, Partition, Reader, Status};
+
+/// What holds for every partition of a source.
+pub(super) struct Rules {
+    pub(super) width: usize,
+    max_future: Option<Span>,
+    control: Control,
+}
+
+impl Rules {
+    pub(super) fn new(input: &Input, control: Control) -> Self {
+        Self { width: input.schema.values.len(), max_future: input.max_future, control }
+    }
+}
+
+type Held = Capability<EventTime>;
+
+/// A partition, its reader, and the capabilities that it holds at its watermark.
+pub(super) struct Feed {
+    partition: Partition,
+    reader: Box<dyn Reader>,
+    decoder: Option<Box<dyn Decoder>>,
+    watermark: Watermark,
+    /// Decisions of an earlier run, to be taken again at their offsets.
+    decisions: VecDeque<Decision>,
+    capabilities: Option<(Held, Held)>,
+    /// The least offset that the next record can have.
+    next: Offset,
+    status: Status,
+    position: u64,
+    /// Since when there has been no record.
+    pub(super) quiet_since: Instant,
+    row: Row,
+}
+
+impl Feed {
+    pub(super) fn open(input: &Input, partition: Partition, waker: SyncActivator) -> Result<Self, Error> {
+        let reader = input.source.open(&partition.name, Offset(0), waker)?;
+        Ok(Self {
+            reader,
+            decoder: input.format.as_ref().map(|format| format.decoder(&partition.name)),
+            watermark: Watermark::new(input.lateness),
+            decisions: input.journal.decisions(partition.id).into(),
+            partition,
+            capabilities: None,
+            next: Offset(0),
+            status: Status::More,
+            position: 0,
+            quiet_since: Instant::now(),
+            row: Row::default(),
+        })
+    }
+
+    pub(super) fn hold(&mut self, capabilities: Option<(Held, Held)>) {
+        self.capabilities = capabilities;
+    }
+
+    pub(super) fn capabilities(&self) -> Option<(&Held, &Held)> {
+        self.capabilities.as_ref().map(|(rows, rejected)| (rows, rejected))
+    }
+
+    /// The watermark before the next record.
+    pub(super) fn watermark(&self) -> EventTime {
+        self.watermark.time()
+    }
+
+    /// The greatest event time seen; [`EventTime::MIN`] before the first record.
+    pub(super) fn newest(&self) -> EventTime {
+        self.watermark.newest()
+    }
+
+    /// Whether reading may give something at once.
+    pub(super) fn is_ready(&self) -> bool {
+        self.status == Status::More
+    }
+
+    /// Lets a partition that had nothing be asked again.
+    pub(super) fn retry(&mut self) {
+        if self.status == Status::Pending {
+            self.status = Status::More;
+        }
+    }
+
+    /// Reads up to `records` records, and returns how many.
+    pub(super) fn read(
+        &mut self,
+        rules: &Rules,
+        records: usize,
+        dictionary: &mut Dictionary,
+        batch: &mut RowBatch,
+        rejected: &mut Vec<Rejected>,
+    ) -> Result<u64, Error> {
+        let mut taking = Taking {
+            rules,
+            partition: &self.partition,
+            decoder: self.decoder.as_deref_mut(),
+            watermark: &mut self.watermark,
+            decisions: &mut self.decisions,
+            next: &mut self.next,
+            row: &mut self.row,
+            dictionary,
+            batch,
+            rejected,
+            left: records,
+            earliest: EventTime::MAX,
+        };
+        self.status = self.reader.read(&mut taking)?;
+        let taken = (records - taking.left) as u64;
+        let earliest = taking.earliest;
+        let counts = rules.control.counts();
+        if taken > 0 {
+            self.quiet_since = Instant::now();
+            counts.records.add(taken);
+            let late = rejected.iter().filter(|rejected| rejected.cause == Cause::Late).count() as u64;
+            counts.late.add(late);
+            counts.malformed.add(rejected.len() as u64 - late);
+            counts.saw(earliest, self.watermark.newest());
+        }
+        let position = self.reader.position();
+        counts.position.add(position - self.position);
+        self.position = position;
+        Ok(taken)
+    }
+
+    /// Moves the watermark up to `time` by decision, once the journal has it.
+    pub(super) fn force(&mut self, time: EventTime, journal: &dyn Journal) -> Result<(), Error> {
+        if time > self.watermark.time() {
+            journal.append(Decision { partition: self.partition.id, offset: self.next, watermark: time })?;
+            self.watermark.force(time);
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// Brings the capabilities to the watermark; drops them and returns `true` at the end of the partition.
+    pub(super) fn settle(&mut self) -> bool {
+        if self.status == Status::Ended {
+            self.capabilities = None;
+        } else if let Some((rows, rejected)) = &mut self.capabilities {
+            let watermark = self.watermark.time().floor_ms();
+            if watermark > *rows.time() {
+                rows.downgrade(&watermark);
+                rejected.downgrade(&watermark);
+            }
+        }
+        self.status == Status::Ended
+    }
+}
+
+/// Takes the records of one partition: classifies each one and puts it where it belongs.
+struct Taking<'a> {
+    rules: &'a Rules,
+    partition: &'a Partition,
+    decoder: Option<&'a mut (dyn Decoder + 'static)>,
+    watermark: &'a mut Watermark,
+    decisions: &'a mut VecDeque<Decision>,
+    next: &'a mut Offset,
+    row: &'a mut Row,
+    dictionary: &'a mut Dictionary,
+    batch: &'a mut RowBatch,
+    rejected: &'a mut Vec<Rejected>,
+    left: usize,
+    earliest: EventTime,
+}
+
+impl Taking<'_> {
+    /// Takes the decisions that apply from this offset on.
+    #[inline]
+    fn reach(&mut self, offset: Offset) {
+        while self.decisions.front().is_some_and(|decision| decision.offset <= offset) {
+            let decision = self.decisions.pop_front().expect("it was just seen");
+            self.watermark.force(decision.watermark);
+        }
+        *self.next = Offset(offset.0 + 1);
+    }
+
+    #[inline]
+    fn more(&mut self) -> ControlFlow<()> {
+        self.left -= 1;
+        if self.left == 0 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// Whether a record of this time is in time; moves the watermark past it.
+    #[inline]
+    fn admit(&mut self, time: EventTime) -> bool {
+        self.earliest = self.earliest.min(time);
+        self.watermark.admit(time)
+    }
+
+    fn reject(&mut self, cause: Cause, watermark: EventTime, raw: Raw<'_>, time: Option<EventTime>, reason: String) {
+        self.rejected.push(Rejected {
+            time: watermark,
+            cause,
+            source: self.partition.source.clone(),
+            partition: self.partition.name.clone(),
+            offset: raw.offset,
+            line: raw.line,
+            event_time: time,
+            reason,
+            raw: raw.payload[..raw.payload.len().min(RAW_BYTES)].to_vec(),
+            raw_bytes: raw.payload.len() as u64,
+        });
+    }
+
+    fn reject_late(&mut self, watermark: EventTime, raw: Raw<'_>, time: EventTime) {
+        let reason = format!("late: its event time is before the watermark, {watermark}");
+        self.reject(Cause::Late, watermark, raw, Some(time), reason);
+    }
+
+    fn decode(&mut self, raw: Raw<'_>) -> Result<(), String> {
+        let decoder = self.decoder.as_mut().ok_or("the source gives payloads, but has no format")?;
+        decoder.decode(raw.payload, self.row)?;
+        if let (Some(max), Some(appended)) = (self.rules.max_future, raw.appended) {
+            if self.row.time > appended.saturating_add(max) {
+                let time = self.row.time;
+                return Err(format!("in the future: {time} is more than {max} after it was appended, {appended}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Intake for Taking<'_> {
+    fn raw(&mut self, raw: Raw<'_>) -> ControlFlow<()> {
+        self.reach(raw.offset);
+        let watermark = self.watermark.time();
+        if let Err(reason) = self.decode(raw) {
+            self.reject(Cause::Malformed, watermark, raw, None, reason);
+            return self.more();
+        }
+        let time = self.row.time;
+        if !self.admit(time) {
+            self.reject_late(watermark, raw, time);
+            return self.more();
+        }
+        let id = KeyId::of(&self.row.key);
+        if !self.dictionary.knows(id) {
+            self.dictionary.name(&KeyText { id, key: Key::new(&self.row.key) }, self.batch);
+        }
+        let head = Head { time, key: id, partition: self.partition.id, offset: raw.offset };
+        self.batch.push(head, &self.row.values);
+        self.more()
+    }
+
+    fn row(&mut self, offset: Offset, time: EventTime, key: &KeyText, values: &[f64]) -> ControlFlow<()> {
+        self.reach(offset);
+        let watermark = self.watermark.time();
+        if !self.admit(time) {
+            let payload = format!("{},{values:?}", key.key);
+            let raw = Raw { offset, line: None, appended: None, payload: payload.as_bytes() };
+            self.reject_late(watermark, raw, time);
+            return self.more();
+        }
+        self.dictionary.name(key, self.batch);
+        self.batch.push(Head { time, key: key.id, partition: self.partition.id, offset }, values);
+        self.more()
+    }
+
+    fn damaged(&mut self, raw: Raw<'_>, reason: String) -> ControlFlow<()> {
+        self.reach(raw.offset);
+        self.reject(Cause::Malformed, self.watermark.time(), raw, None, reason);
+        self.more()
+    }
+}

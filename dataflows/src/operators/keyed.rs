@@ -1,0 +1,245 @@
+//! The one operator that holds keyed state.
+//!
+//! It owns buffering until the frontier, event-time timers, limits and eviction; what runs per key is a [`Logic`].
+//!
+//! **Protocol.** Rows arrive under any stamp and wait in [`Buckets`]. When the frontier comes to `f`, every row with
+//! a time before `f` leaves in `(time, partition, offset)` order and goes to its key's logic; then every timer due
+//! before `f` is called. Within a key group, timers go before the records of later times; so a logic sees the
+//! same sequence however the frontier moved. At the true end, timers are due up to the highest watermark that any
+//! partition reached (what a slower frontier could have shown), then every logic emits what is in progress.
+
+mod buckets;
+mod group;
+
+use std::collections::VecDeque;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::StreamVec;
+use timely::progress::Antichain;
+use timely::ExchangeData;
+
+pub use buckets::Buckets;
+use group::{Groups, Outputs};
+
+use super::records::by_key_group;
+use super::Records;
+use crate::event::{Emission, KeyEvent};
+use crate::record::{KeyId, RowBatch, KEY_GROUPS};
+use crate::{EventTime, Logic, Record};
+
+/// How much keyed state there may be, over all key groups; each group has an equal share.
+///
+/// A group past its share loses the state of its longest-silent key, which is counted and reported as a
+/// [`KeyEvent`]: the key starts anew with its next record, and its windows in progress are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Keys with state.
+    pub keys: usize,
+    /// Bytes of state, as the logic estimates them.
+    pub state: usize,
+}
+
+impl Default for Limits {
+    /// A million keys, one gibibyte.
+    fn default() -> Self {
+        Self { keys: 1_000_000, state: 1 << 30 }
+    }
+}
+
+impl Limits {
+    fn keys_per_group(&self) -> usize {
+        self.keys.div_ceil(KEY_GROUPS).max(1)
+    }
+
+    fn state_per_group(&self) -> usize {
+        self.state.div_ceil(KEY_GROUPS)
+    }
+}
+
+/// What keyed state gives.
+pub struct KeyedStreams<'scope, O> {
+    /// What the logic emitted, under times that the frontier has passed.
+    pub emitted: StreamVec<'scope, EventTime, Emission<O>>,
+    /// The keys whose state a limit took.
+    pub evicted: StreamVec<'scope, EventTime, KeyEvent>,
+}
+
+/// Extension trait for running a logic per key.
+pub trait Keyed<'scope> {
+    /// Replaces the records of each key by what `logic` emits for them, within default [`Limits`].
+    ///
+    /// Records are exchanged by key group and wait until the frontier has passed their time; then each key's
+    /// logic sees them in `(time, partition, offset)` order. What is emitted depends on nothing else: not on the
+    /// number of workers, the order of arrival, or batches.
+    fn keyed<L>(self, logic: L) -> StreamVec<'scope, EventTime, Emission<L::Out>>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone>;
+
+    /// As [`Keyed::keyed`], with limits, and with the evictions as a stream.
+    fn keyed_within<L>(self, limits: Limits, logic: L) -> KeyedStreams<'scope, L::Out>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone>;
+}
+
+impl<'scope> Keyed<'scope> for Records<'scope> {
+    fn keyed<L>(self, logic: L) -> StreamVec<'scope, EventTime, Emission<L::Out>>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone>,
+    {
+        self.keyed_within(Limits::default(), logic).emitted
+    }
+
+    fn keyed_within<L>(self, limits: Limits, logic: L) -> KeyedStreams<'scope, L::Out>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone>,
+    {
+        let mut builder = OperatorBuilder::new("Keyed".to_owned(), self.rows.scope());
+        let mut rows = builder.new_input(self.rows, by_key_group());
+        let mut ends = builder.new_input(self.ends, Exchange::new(|(worker, _): &(u64, EventTime)| *worker));
+        // The ends say when timers stop; they must not hold time back.
+        let from_rows = [(0, Antichain::from_elem(Default::default()))];
+        let (emitted_output, emitted) = builder.new_output_connection(from_rows.clone());
+        let (evicted_output, evicted) = builder.new_output_connection(from_rows);
+        let mut emitted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(emitted_output);
+        let mut evicted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(evicted_output);
+        let tally = self.tally;
+
+        builder.build(move |capabilities| {
+            let mut capabilities = Some(capabilities);
+            let mut state = KeyedState::new(logic, limits);
+            let mut end = EventTime::MIN;
+            let mut released = EventTime::MIN;
+            let mut keys = 0;
+
+            move |frontiers| {
+                rows.for_each(|_, batch| state.accept(batch));
+                ends.for_each(|_, times| end = times.drain(..).fold(end, |end, (_, time)| end.max(time)));
+
+                // Go as far as the frontier allows; past the end only when every source worker has said where it is.
+                let limit = match frontiers[0].frontier().first() {
+                    Some(frontier) => *frontier,
+                    None if frontiers[1].is_empty() => EventTime::MAX,
+                    None => return,
+                };
+                let Some([emit_at, evict_at]) = capabilities.as_deref_mut() else { return };
+                if limit <= released {
+                    return;
+                }
+                released = limit;
+                let mut evictions = Vec::new();
+                {
+                    let mut output = emitted_output.activate();
+                    let mut session = output.session(emit_at);
+                    let mut emit = |emission| session.give(emission);
+                    let mut out = Outputs { emit: &mut emit, evicted: &mut evictions };
+                    tally.scored.add(match limit {
+                        EventTime::MAX => state.finish(end, &mut out),
+                        _ => state.release(limit, &mut out),
+                    });
+                }
+                tally.evicted.add(evictions.len() as u64);
+                tally.keys.add(state.groups.keys() as u64);
+                tally.keys.subtract(std::mem::replace(&mut keys, state.groups.keys() as u64));
+                evicted_output.activate().session(evict_at).give_iterator(evictions.into_iter());
+
+                // Nothing before the limit will be emitted any more.
+                if limit == EventTime::MAX {
+                    capabilities = None;
+                } else {
+                    emit_at.downgrade(&limit);
+                    evict_at.downgrade(&limit);
+                }
+            }
+        });
+        KeyedStreams { emitted, evicted }
+    }
+}
+
+/// What the operator holds, apart from timely.
+struct KeyedState<L: Logic> {
+    logic: L,
+    limits: Limits,
+    buckets: Buckets,
+    groups: Groups<L::State>,
+    /// Keys that nobody names any more, with a time at or after their last buffered row.
+    orphans: VecDeque<(EventTime, KeyId)>,
+    record: Record,
+}
+
+impl<L: Logic<In = Record>> KeyedState<L> {
+    fn new(logic: L, limits: Limits) -> Self {
+        Self {
+            logic,
+            limits,
+            buckets: Buckets::default(),
+            groups: Groups::default(),
+            orphans: VecDeque::new(),
+            record: Record::default(),
+        }
+    }
+
+    /// Buffers the rows of a batch, and keeps the texts of their keys.
+    fn accept(&mut self, batch: &mut RowBatch) {
+        for (id, key) in batch.learned.drain(..) {
+            self.groups.of(id.group()).learn(id, key);
+        }
+        self.buckets.extend(batch);
+        for id in batch.forgotten.drain(..) {
+            if self.groups.of(id.group()).forget(id) {
+                self.orphans.push_back((self.buckets.newest(), id));
+            }
+        }
+    }
+
+    /// Brings state to `limit`: every record and every timer before it. Returns the number of records.
+    fn release(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
+        let records = self.release_records(limit, out);
+        // Capabilities move in whole milliseconds, and so does what leaves.
+        self.release_timers(limit.floor_ms(), out);
+        self.prune(limit, out);
+        records
+    }
+
+    /// Brings state to the true end.
+    fn finish(&mut self, end: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
+        let records = self.release_records(EventTime::MAX, out);
+        self.release_timers(end.floor_ms(), out);
+        for group in self.groups.iter_mut() {
+            group.on_end(&self.logic, out);
+        }
+        records
+    }
+
+    fn release_records(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
+        let Self { logic, limits, buckets, groups, record, .. } = self;
+        let mut records = 0;
+        buckets.release(limit, |head, values| {
+            records += 1;
+            record.time = head.time;
+            record.values.clear();
+            record.values.extend_from_slice(values);
+            groups.of(head.key.group()).on_record(logic, limits, head, record, out);
+        });
+        records
+    }
+
+    fn release_timers(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) {
+        for group in self.groups.iter_mut() {
+            group.on_time(&self.logic, limit, out);
+        }
+    }
+
+    /// Drops the texts of keys that nobody names, once no buffered row can need them.
+    fn prune(&mut self, limit: EventTime, out: &Outputs<'_, L::Out>) {
+        for event in out.evicted.iter() {
+            self.orphans.push_back((self.buckets.newest(), event.key.id()));
+        }
+        while self.orphans.front().is_some_and(|(time, _)| *time < limit.floor_ms()) {
+            let (_, id) = self.orphans.pop_front().expect("it was just seen");
+            self.groups.of(id.group()).prune(id);
+        }
+    }
+}
