@@ -94,7 +94,8 @@ impl Control {
 
     /// The control that this thread's dataflows share; a new one, if nobody runs them.
     pub fn current() -> Self {
-        CURRENT.with(|current| current.borrow().as_ref().map(|local| local.control.clone()).unwrap_or_default())
+        CURRENT
+            .with(|current| current.borrow().as_ref().map(|local| local.control.clone()).unwrap_or_default())
     }
 
     /// A number for an ingest operator, the same on every worker that builds the same dataflows.

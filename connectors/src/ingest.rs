@@ -170,8 +170,10 @@ impl Input {
         let (ends_output, ends) = builder.new_output();
         let (standings_output, standings) = builder.new_output();
         let mut rows_output = OutputBuilder::<_, NoopBuilder<RowBatch>>::from(rows_output);
-        let mut rejected_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Rejected>>>::from(rejected_output);
-        let mut ends_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<(u64, EventTime)>>>::from(ends_output);
+        let mut rejected_output =
+            OutputBuilder::<_, CapacityContainerBuilder<Vec<Rejected>>>::from(rejected_output);
+        let mut ends_output =
+            OutputBuilder::<_, CapacityContainerBuilder<Vec<(u64, EventTime)>>>::from(ends_output);
         let mut standings_output =
             OutputBuilder::<_, CapacityContainerBuilder<Vec<Standing>>>::from(standings_output);
         // What other workers say of their partitions; connected to no output, so that it cannot hold time back.
@@ -205,7 +207,8 @@ impl Input {
             let mut end = EventTime::MIN;
 
             move |_frontiers| {
-                standings_input.for_each(|_, heard| heard.drain(..).for_each(|standing| standings.hear(standing)));
+                standings_input
+                    .for_each(|_, heard| heard.drain(..).for_each(|standing| standings.hear(standing)));
                 if control.interrupted() || control.failed() {
                     return;
                 }
@@ -274,9 +277,9 @@ fn owner(name: &str, peers: usize) -> usize {
     let bytes = name.as_bytes();
     let end = bytes.iter().rposition(is_digit).map_or(0, |last| last + 1);
     let start = bytes[..end].iter().rposition(|byte| !is_digit(byte)).map_or(0, |before| before + 1);
-    let number = name[start..end].bytes().fold(0, |number: u64, digit| {
-        number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))
-    });
+    let number = name[start..end]
+        .bytes()
+        .fold(0, |number: u64, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
     let rest = if start == 0 && end == bytes.len() { 0 } else { xxh3_64(&bytes[..start]) };
     (rest.wrapping_add(number) % peers as u64) as usize
 }
@@ -311,7 +314,9 @@ mod tests {
 
     #[test]
     fn numbered_partitions_are_spread_evenly() {
-        for names in [["0", "1", "2", "3"], ["a/0", "a/1", "a/2", "a/3"], ["p1.csv", "p2.csv", "p3.csv", "p4.csv"]] {
+        for names in
+            [["0", "1", "2", "3"], ["a/0", "a/1", "a/2", "a/3"], ["p1.csv", "p2.csv", "p3.csv", "p4.csv"]]
+        {
             for peers in [1, 2, 4] {
                 let mut owned = vec![0; peers];
                 names.iter().for_each(|name| owned[owner(name, peers)] += 1);

@@ -15,8 +15,8 @@ use crate::EventTime;
 
 pub use batch::{Head, RowBatch};
 pub use dictionary::Dictionary;
-pub use name::Name;
 pub use key::{Key, KeyGroup, KeyId, KeyText, KEY_GROUPS, KEY_SEPARATOR};
+pub use name::Name;
 
 /// One observation of one key: when, and the value of each named field in the pipeline's order.
 ///

@@ -206,7 +206,14 @@ impl Taking<'_> {
         self.watermark.admit(time)
     }
 
-    fn reject(&mut self, cause: Cause, watermark: EventTime, raw: Raw<'_>, time: Option<EventTime>, reason: String) {
+    fn reject(
+        &mut self,
+        cause: Cause,
+        watermark: EventTime,
+        raw: Raw<'_>,
+        time: Option<EventTime>,
+        reason: String,
+    ) {
         self.rejected.push(Rejected {
             time: watermark,
             cause,
@@ -232,7 +239,9 @@ impl Taking<'_> {
         if let (Some(max), Some(appended)) = (self.rules.max_future, raw.appended) {
             if self.row.time > appended.saturating_add(max) {
                 let time = self.row.time;
-                return Err(format!("in the future: {time} is more than {max} after it was appended, {appended}"));
+                return Err(format!(
+                    "in the future: {time} is more than {max} after it was appended, {appended}"
+                ));
             }
         }
         Ok(())

@@ -37,12 +37,8 @@ pub(super) struct Standings {
 impl Standings {
     pub(super) fn new(index: usize, peers: usize) -> Self {
         // Until a worker has spoken, its partitions may be anywhere.
-        let unheard = |from| Standing {
-            from,
-            to: index as u64,
-            lowest: Some(EventTime::MIN),
-            newest: EventTime::MIN,
-        };
+        let unheard =
+            |from| Standing { from, to: index as u64, lowest: Some(EventTime::MIN), newest: EventTime::MIN };
         Self {
             index,
             all: (0..peers as u64).map(unheard).collect(),

@@ -59,7 +59,8 @@ impl<L: Logic> Logic for Every<L> {
     }
 
     fn memory(&self, states: &Self::State) -> usize {
-        size_of::<Self::State>() + self.0.iter().zip(states).map(|(logic, state)| logic.memory(state)).sum::<usize>()
+        size_of::<Self::State>()
+            + self.0.iter().zip(states).map(|(logic, state)| logic.memory(state)).sum::<usize>()
     }
 
     fn save(&self, states: &Self::State, out: &mut Vec<u8>) {

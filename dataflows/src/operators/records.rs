@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use timely::communication::Push;
 use timely::dataflow::channels::pact::DistributorPact;
 use timely::dataflow::channels::pushers::exchange::Distributor;
 use timely::dataflow::channels::Message;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::{Stream, StreamVec};
-use timely::communication::Push;
 use timely::progress::Stamp;
 
 use super::Tally;

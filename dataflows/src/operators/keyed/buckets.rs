@@ -223,7 +223,10 @@ impl Ranks {
             self.last = Some(partition);
             if let Err(at) = self.sorted.binary_search(&partition) {
                 self.sorted.insert(at, partition);
-                assert!(self.sorted.len() < 1 << (TIME_SHIFT - PARTITION_SHIFT), "fewer than 2^21 partitions");
+                assert!(
+                    self.sorted.len() < 1 << (TIME_SHIFT - PARTITION_SHIFT),
+                    "fewer than 2^21 partitions"
+                );
             }
         }
     }

@@ -75,15 +75,8 @@ impl<S> Group<S> {
     }
 
     fn insert(&mut self, id: KeyId, key: Key) -> u32 {
-        let slot = Slot {
-            id,
-            key,
-            state: None,
-            last: EventTime::MIN,
-            armed: EventTime::MAX,
-            holders: 0,
-            bytes: 0,
-        };
+        let slot =
+            Slot { id, key, state: None, last: EventTime::MIN, armed: EventTime::MAX, holders: 0, bytes: 0 };
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
@@ -192,7 +185,9 @@ impl<S> Group<S> {
             // A timer whose state is gone, or that an earlier one replaced, means nothing.
             if slot.armed == time {
                 slot.armed = EventTime::MAX;
-                let Slot { key, state: Some(state), .. } = slot else { unreachable!("an evicted key is not armed") };
+                let Slot { key, state: Some(state), .. } = slot else {
+                    unreachable!("an evicted key is not armed")
+                };
                 if logic.deadline(state).is_some_and(|deadline| deadline <= time) {
                     logic.on_time(state, time, &mut |time, value| {
                         (out.emit)(Emission { time, key: key.clone(), value });
@@ -205,10 +200,15 @@ impl<S> Group<S> {
     }
 
     /// Lets every key emit what is still in progress: no record will follow.
-    pub(super) fn on_end<L: Logic<In = Record, State = S>>(&mut self, logic: &L, out: &mut Outputs<'_, L::Out>) {
+    pub(super) fn on_end<L: Logic<In = Record, State = S>>(
+        &mut self,
+        logic: &L,
+        out: &mut Outputs<'_, L::Out>,
+    ) {
         for Slot { key, state, .. } in &mut self.slots {
             if let Some(state) = state {
-                logic.on_end(state, &mut |time, value| (out.emit)(Emission { time, key: key.clone(), value }));
+                logic
+                    .on_end(state, &mut |time, value| (out.emit)(Emission { time, key: key.clone(), value }));
             }
         }
     }
@@ -255,7 +255,13 @@ impl<S> Group<S> {
             slot.armed = EventTime::MAX;
             self.bytes -= std::mem::take(&mut slot.bytes) as usize;
             self.keys -= 1;
-            out.evicted.push(KeyEvent { time, key: slot.key.clone(), group: id.group(), cause, last_record: last });
+            out.evicted.push(KeyEvent {
+                time,
+                key: slot.key.clone(),
+                group: id.group(),
+                cause,
+                last_record: last,
+            });
             return true;
         }
         false
