@@ -1,1 +1,7 @@
 //! tidewatch.
+
+pub mod config;
+pub mod error;
+pub mod registry;
+
+pub use error::Error;

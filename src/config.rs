@@ -1,0 +1,87 @@
+//! Pipeline files: from text to a validated description.
+//!
+//! Every mistake is reported with its position and with what would be right, and all of them at once. What the file
+//! describes is complete: defaults are filled in, names are known to the [`Registry`], and parameters are in range.
+
+mod detect;
+mod expand;
+mod item;
+mod limits;
+mod near;
+mod params;
+mod pipeline;
+mod reader;
+mod sink;
+mod source;
+mod spec;
+mod step;
+mod table;
+mod time;
+
+use std::path::Path;
+
+use toml::de::DeTable;
+
+use crate::error::Error;
+use crate::registry::Registry;
+use reader::Reader;
+use table::Table;
+
+pub use spec::{
+    Ambiguous, DetectSpec, FormatKind, FormatSpec, LimitsSpec, PipelineFile, Policy, SinkFormat, SinkSpec,
+    SourceSpec, StepSpec, Stream, TimeSpec, TimeUnit,
+};
+
+/// Reads a pipeline file, with variables from the environment of the process.
+///
+/// # Errors
+///
+/// [`Error::Io`] if it cannot be read, [`Error::Config`] if it is wrong.
+pub fn read(path: &Path, registry: &Registry) -> Result<PipelineFile, Error> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Io { what: name.clone(), source })?;
+    parse(&name, &text, &|variable| std::env::var(variable).ok(), registry)
+}
+
+/// Reads the text of a pipeline file called `name`, with variables from `environment`.
+///
+/// # Examples
+///
+/// ```
+/// use tidewatch::{config, registry::Registry};
+///
+/// let text = r#"
+/// name = "demo"
+///
+/// [[source]]
+/// name = "numbers"
+/// connector = "generator"
+///
+/// [[detect]]
+/// name = "far"
+/// detector = "emwa-z"
+/// threshold = 4
+/// "#;
+/// let error = config::parse("demo.toml", text, &|_| None, &Registry::default()).unwrap_err();
+/// assert_eq!(error.to_string(), "demo.toml:10:12: unknown detector \"emwa-z\"; did you mean \"ewma-z\"?");
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Config`] with every mistake, in the order of the file. No message shows what a variable holds.
+pub fn parse(
+    name: &str,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+    registry: &Registry,
+) -> Result<PipelineFile, Error> {
+    let reader = Reader::new(text, environment, registry);
+    let result = match DeTable::parse(text) {
+        Ok(document) => pipeline::read(&reader, Table::new(&reader, document.get_ref(), "the file", 0)),
+        Err(error) => {
+            let at = error.span().map_or(0, |span| span.start);
+            Err(reader.fault(at, error.message().replace('\n', " ")))
+        }
+    };
+    reader.finish(name, result)
+}

@@ -1,0 +1,135 @@
+//! `[[detect]]`.
+
+use tidewatch_dataflows::logic::{Selection, Threshold};
+use tidewatch_dataflows::params::Parameter;
+
+use super::item::{Item, Text};
+use super::near::list;
+use super::params::Owner;
+use super::reader::{Checked, Reader};
+use super::spec::DetectSpec;
+use super::table::Table;
+
+const CLEAR: Parameter = Parameter { name: "clear", ..Threshold::THRESHOLD };
+
+/// Reads a detection; `values` are the names of the pipeline's values, if the sources have told them.
+pub(super) fn read(
+    reader: &Reader<'_>,
+    mut table: Table<'_>,
+    values: Checked<&[Text]>,
+) -> (Checked<Text>, Checked<DetectSpec>) {
+    let name = table.require("name", "what to call the detection").and_then(|item| item.text());
+    let spec = detection(reader, table, name.as_ref().ok(), values);
+    (name, spec)
+}
+
+fn detection(
+    reader: &Reader<'_>,
+    mut table: Table<'_>,
+    name: Option<&Text>,
+    values: Checked<&[Text]>,
+) -> Checked<DetectSpec> {
+    let at = table.at();
+    let detector = table.require("detector", "what scores the records, as in \"ewma-z\"");
+    let params = table.take("params");
+    let chosen = chosen(reader, &mut table);
+    let threshold = table.require(Threshold::THRESHOLD.name, Threshold::THRESHOLD.doc);
+    let threshold = threshold.and_then(|item| item.number(&Threshold::THRESHOLD));
+    let clear = clear(table.take(CLEAR.name), threshold);
+    let finished = table.finish();
+
+    let info = detector.and_then(|item| {
+        let detector = item.text()?;
+        reader.registry.detectors.get(&detector.text).ok_or_else(|| {
+            let names = reader.registry.detectors.iter().map(|info| info.name);
+            let advice = detector.advice(names);
+            item.fault(format!("unknown detector {:?}{advice}", detector.written))
+        })
+    });
+    let given = info.and_then(|info| {
+        let name = format!("detector {:?}", info.name);
+        Owner { name, word: "parameter", declared: &info.parameters }.read(reader, params, at)
+    });
+    let several = info.map(|info| reader.registry.multivariate.contains(info.name)).unwrap_or(true);
+    let values = chosen.and_then(|chosen| select(reader, chosen, values?, several, at));
+
+    let (info, given, values) = (info?, given?, values?);
+    let named = name.map_or("", |name| name.text.as_str());
+    let selection = Selection {
+        name: named.into(),
+        values: values.iter().map(|(index, name)| (*index, name.as_str().into())).collect(),
+    };
+    // Some conditions join several parameters, and only the detector knows them.
+    (info.construct)(&given.params, selection).map_err(|error| given.conflict(reader, &error))?;
+    finished?;
+    Ok(DetectSpec {
+        name: named.to_owned(),
+        detector: info.name.to_owned(),
+        params: given.params,
+        values: values.into_iter().map(|(index, _)| index).collect(),
+        threshold: threshold?,
+        clear: clear?,
+    })
+}
+
+fn clear(item: Option<Item<'_>>, threshold: Checked<f64>) -> Checked<f64> {
+    let Some(item) = item else { return threshold };
+    let clear = item.number(&CLEAR)?;
+    if clear <= threshold? {
+        return Ok(clear);
+    }
+    Err(item.fault("\"clear\" must not be above \"threshold\""))
+}
+
+/// The names of the values to read; `None` if nobody chose.
+fn chosen(reader: &Reader<'_>, table: &mut Table<'_>) -> Checked<Option<Vec<Text>>> {
+    match (table.take("value"), table.take("values")) {
+        (Some(_), Some(second)) => {
+            Err(reader.fault(second.key_at(), "\"value\" and \"values\" say the same; give one of them"))
+        }
+        (Some(one), None) => Ok(Some(vec![one.text()?])),
+        (None, Some(many)) => match many.texts()? {
+            none if none.is_empty() => Err(many.fault("\"values\" is empty")),
+            some => Ok(Some(some)),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+fn select(
+    reader: &Reader<'_>,
+    chosen: Option<Vec<Text>>,
+    values: &[Text],
+    several: bool,
+    at: usize,
+) -> Checked<Vec<(usize, String)>> {
+    let names = || values.iter().map(|value| value.written.as_str());
+    let Some(chosen) = chosen else {
+        if values.len() > 1 && !several {
+            let message =
+                format!("the detector reads one value; choose it with value = one of {}", list(names()));
+            return Err(reader.fault(at, message));
+        }
+        return Ok(values.iter().map(|value| value.text.clone()).enumerate().collect());
+    };
+    if let ([_, second, ..], false) = (&chosen[..], several) {
+        return Err(reader
+            .fault(second.at, "the detector reads one value; give another [[detect]] for each further one"));
+    }
+    let mut selected: Vec<(usize, String)> = Vec::new();
+    for name in chosen {
+        match values.iter().position(|value| value.text == name.text) {
+            Some(index) if selected.iter().any(|(other, _)| *other == index) => {
+                return Err(reader.fault(name.at, format!("value {:?} is chosen twice", name.written)));
+            }
+            Some(index) => selected.push((index, name.text)),
+            None => {
+                let advice = name.advice(names());
+                return Err(
+                    reader.fault(name.at, format!("no source has a value {:?}{advice}", name.written))
+                );
+            }
+        }
+    }
+    Ok(selected)
+}

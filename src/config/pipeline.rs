@@ -1,0 +1,126 @@
+//! The file as a whole, and what its parts owe to each other.
+
+use super::item::Text;
+use super::near::list;
+use super::reader::{Checked, Reader, Reported};
+use super::source::{self, Names};
+use super::spec::PipelineFile;
+use super::table::Table;
+use super::{detect, limits, sink, step};
+
+pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<PipelineFile> {
+    let name = file.require("name", "what to call the pipeline").and_then(|item| item.text());
+    let sources = file.tables("source", "[[source]]");
+    let steps = file.tables("step", "[[step]]");
+    let detects = file.tables("detect", "[[detect]]");
+    let sinks = file.tables("sink", "[[sink]]");
+    let limits = limits::read(&mut file);
+    let planned = planned(reader, &mut file);
+    let at = file.at();
+    let finished = file.finish();
+
+    let sources = sources.and_then(|tables| {
+        let sources: Vec<_> = tables.into_iter().map(|table| source::read(reader, table)).collect();
+        unique(reader, "sources", sources.iter().filter_map(|(names, _)| names.name.as_ref()))?;
+        agree(reader, &sources.iter().map(|(names, _)| names).collect::<Vec<_>>())?;
+        let values = sources.first().map(|(names, _)| names.values.clone());
+        let specs = sources.into_iter().map(|(_, spec)| spec).collect::<Vec<_>>();
+        match values {
+            Some(values) => Ok((values, specs)),
+            None => Err(reader.fault(at, "a pipeline needs a [[source]]: where records come from")),
+        }
+    });
+    let (values, sources) = match sources {
+        Ok((values, sources)) => (values, sources.into_iter().collect()),
+        Err(reported) => (Err(reported), Err(reported)),
+    };
+    let steps: Checked<Vec<_>> = steps.and_then(|tables| {
+        tables.into_iter().map(|table| step::read(reader, table)).collect::<Vec<_>>().into_iter().collect()
+    });
+    let detects: Checked<Vec<_>> = detects.and_then(|tables| {
+        let values = || values.as_ref().map(Vec::as_slice).map_err(|reported| *reported);
+        let detects: Vec<_> = tables.into_iter().map(|table| detect::read(reader, table, values())).collect();
+        unique(reader, "detections", detects.iter().filter_map(|(name, _)| name.as_ref().ok()))?;
+        if detects.is_empty() {
+            return Err(reader.fault(at, "a pipeline needs a [[detect]]: what looks for anomalies"));
+        }
+        detects.into_iter().map(|(_, spec)| spec).collect()
+    });
+    let sinks: Checked<Vec<_>> = sinks.and_then(|tables| {
+        tables.into_iter().map(|table| sink::read(reader, table)).collect::<Vec<_>>().into_iter().collect()
+    });
+    finished?;
+    planned?;
+    Ok(PipelineFile {
+        name: name?.text,
+        sources: sources?,
+        steps: steps?,
+        detects: detects?,
+        sinks: sinks?,
+        limits: limits?,
+    })
+}
+
+/// Refuses the tables that pipelines will have.
+fn planned(reader: &Reader<'_>, file: &mut Table<'_>) -> Checked<()> {
+    let mut result = Ok(());
+    for name in ["checkpoint", "alerts"] {
+        if let Some(item) = file.take_unlisted(name) {
+            result = Err(reader.fault(item.key_at(), format!("[{name}] is not available yet")));
+        }
+    }
+    result
+}
+
+fn unique<'a>(reader: &Reader<'_>, what: &str, names: impl Iterator<Item = &'a Text>) -> Checked<()> {
+    let mut seen: Vec<&Text> = Vec::new();
+    let mut result = Ok(());
+    for name in names {
+        if seen.iter().any(|other| other.text == name.text) {
+            result = Err(reader.fault(name.at, format!("two {what} are called {:?}", name.written)));
+        }
+        seen.push(name);
+    }
+    result
+}
+
+/// Refuses sources whose records have other names of key parts or values than those of the first.
+fn agree(reader: &Reader<'_>, sources: &[&Names]) -> Checked<()> {
+    let Some((first, others)) = sources.split_first() else { return Ok(()) };
+    let mut result = Ok(());
+    for other in others {
+        let parts = [("key parts", &first.key, &other.key), ("values", &first.values, &other.values)];
+        for (what, left, right) in parts {
+            let (Ok(left), Ok(right)) = (left, right) else { continue };
+            if !left.iter().map(|name| &name.text).eq(right.iter().map(|name| &name.text)) {
+                result = Err(differ(reader, what, (first, left), (other, right)));
+            }
+        }
+    }
+    result
+}
+
+fn differ(
+    reader: &Reader<'_>,
+    what: &str,
+    (first, left): (&Names, &[Text]),
+    (other, right): (&Names, &[Text]),
+) -> Reported {
+    let called = |names: &Names| match &names.name {
+        Some(name) => format!("source {:?}", name.written),
+        None => "another source".to_owned(),
+    };
+    let has = |names: &[Text]| match names {
+        [] => format!("no {what}"),
+        names => format!("{what} {}", list(names.iter().map(|name| &name.written))),
+    };
+    let at = right.first().map_or(other.at, |name| name.at);
+    let message = format!(
+        "{} has {}, but {} has {}; all sources of a pipeline have the same",
+        called(other),
+        has(right),
+        called(first),
+        has(left)
+    );
+    reader.fault(at, message)
+}

@@ -1,0 +1,56 @@
+//! `[[sink]]`.
+
+use super::item::Item;
+use super::near::list;
+use super::params::Owner;
+use super::reader::{Checked, Reader};
+use super::spec::{SinkFormat, SinkSpec, Stream};
+use super::table::Table;
+
+const STREAMS: [(&str, Stream); 5] = [
+    ("anomalies", Stream::Anomalies),
+    ("verdicts", Stream::Verdicts),
+    ("late", Stream::Late),
+    ("dead_letters", Stream::DeadLetters),
+    ("evictions", Stream::Evictions),
+];
+/// Streams that pipelines will have.
+const PLANNED: [&str; 4] = ["provisional", "alerts", "incidents", "metrics"];
+
+pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<SinkSpec> {
+    let at = table.at();
+    let stream = table.require("stream", "what to write, as in \"anomalies\"").and_then(|item| stream(&item));
+    let connector = table.require("connector", "what writes it, as in \"file\"");
+    let options = table.take("options");
+    let format = table.take("format").map_or(Ok(SinkFormat::Json), |item| {
+        item.choice(&["json", "csv", "table"], &[SinkFormat::Json, SinkFormat::Csv, SinkFormat::Table])
+    });
+    let finished = table.finish();
+    let info = connector.and_then(|item| {
+        let connector = item.text()?;
+        reader.registry.sinks.get(connector.text.as_str()).ok_or_else(|| {
+            let advice = connector.advice(reader.registry.sinks.keys().copied());
+            item.fault(format!("unknown sink connector {:?}{advice}", connector.written))
+        })
+    })?;
+    let owner =
+        Owner { name: format!("connector {:?}", info.name), word: "option", declared: &info.parameters };
+    let options = owner.read(reader, options, at)?.params;
+    finished?;
+    Ok(SinkSpec { stream: stream?, connector: info.name.to_owned(), options, format: format? })
+}
+
+fn stream(item: &Item<'_>) -> Checked<Stream> {
+    let stream = item.text()?;
+    let names = || STREAMS.iter().map(|(name, _)| *name);
+    if let Some((_, stream)) = STREAMS.iter().find(|(name, _)| *name == stream.text) {
+        return Ok(*stream);
+    }
+    if PLANNED.contains(&stream.text.as_str()) {
+        let message =
+            format!("stream {:?} is not available yet; available are {}", stream.written, list(names()));
+        return Err(item.fault(message));
+    }
+    let advice = stream.advice(names());
+    Err(item.fault(format!("unknown stream {:?}{advice}", stream.written)))
+}

@@ -1,0 +1,237 @@
+//! What a pipeline file describes.
+
+use tidewatch_connectors::Schema;
+use tidewatch_dataflows::params::Params;
+use tidewatch_dataflows::Span;
+
+/// A pipeline, complete and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PipelineFile {
+    /// What it is called.
+    pub name: String,
+    /// Where records come from; at least one, all with the same names of key parts and values.
+    pub sources: Vec<SourceSpec>,
+    /// What happens to records before detection, in order.
+    pub steps: Vec<StepSpec>,
+    /// What looks for anomalies; at least one.
+    pub detects: Vec<DetectSpec>,
+    /// Where results go; if there is none, the anomalies go to standard output.
+    pub sinks: Vec<SinkSpec>,
+    /// What the pipeline may use.
+    pub limits: LimitsSpec,
+}
+
+impl PipelineFile {
+    /// The names of key parts and values that the records of every source have.
+    pub fn schema(&self) -> Schema {
+        self.sources.first().map(SourceSpec::schema).unwrap_or_default()
+    }
+}
+
+/// A source of records: a `[[source]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceSpec {
+    /// What it is called; unique among the sources.
+    pub name: String,
+    /// What reads it.
+    pub connector: String,
+    /// The connector's options.
+    pub options: Params,
+    /// How payloads become rows.
+    pub format: FormatSpec,
+    /// How the time of a record is read; `None` exactly if the connector gives rows.
+    pub time: Option<TimeSpec>,
+    /// The fields that make the key, with `@file`, `@partition` and `@topic`.
+    pub key: Vec<String>,
+    /// Further parts of the key, after the fields of `key`.
+    pub labels: Vec<String>,
+    /// The fields that are observed; at least one.
+    pub values: Vec<String>,
+    /// How far a record may lie behind the latest one of its partition without being late.
+    pub lateness: Span,
+    /// How far a record may lie ahead of the time at which it was appended.
+    pub max_future: Option<Span>,
+    /// After how long without a record a partition no longer holds back the others.
+    pub idle: Option<Span>,
+    /// What happens to a record that lacks a value.
+    pub missing: Policy,
+    /// What happens to a record with a value that is infinite or not a number.
+    pub non_finite: Policy,
+}
+
+impl SourceSpec {
+    /// The names of key parts and values that its records have.
+    pub fn schema(&self) -> Schema {
+        Schema::new(
+            self.key.iter().chain(&self.labels).map(String::as_str),
+            self.values.iter().map(String::as_str),
+        )
+    }
+}
+
+/// How payloads become rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormatSpec {
+    /// What the payloads are.
+    pub kind: FormatKind,
+    /// Whether the first line names the fields; CSV only.
+    pub header: bool,
+    /// What separates fields; CSV only.
+    pub delimiter: u8,
+    /// Whether a quoted field may contain line ends; CSV only.
+    pub multiline: bool,
+}
+
+impl FormatSpec {
+    /// The format with the usual settings of its kind.
+    pub fn of(kind: FormatKind) -> Self {
+        Self { kind, header: kind == FormatKind::Csv, delimiter: b',', multiline: false }
+    }
+}
+
+/// What the payloads of a source are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormatKind {
+    /// Fields separated by a delimiter, one record per line.
+    Csv,
+    /// One object per line.
+    Json,
+    /// Nothing to decode: the connector gives rows.
+    None,
+}
+
+/// How the time of a record is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeSpec {
+    /// The field that holds it.
+    pub field: String,
+    /// What the field says.
+    pub unit: TimeUnit,
+}
+
+/// What a field with a time says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds since 1970 UTC.
+    Seconds,
+    /// Milliseconds since 1970 UTC.
+    Millis,
+    /// Microseconds since 1970 UTC.
+    Micros,
+    /// Nanoseconds since 1970 UTC.
+    Nanos,
+    /// A time with its offset from UTC.
+    Rfc3339,
+    /// A text in a format of its own.
+    Format {
+        /// The format, in the notation of `strptime`.
+        format: String,
+        /// The time zone of the local times; `None` only if the format has an offset or zone.
+        zone: Option<String>,
+        /// What a local time means that the zone has twice or never.
+        ambiguous: Ambiguous,
+    },
+}
+
+/// What a local time means that occurs twice, or never, when the clocks change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ambiguous {
+    /// The earlier of the two instants.
+    Earlier,
+    /// The later of the two instants.
+    Later,
+    /// The record is malformed.
+    Reject,
+}
+
+/// What happens to a record with a value that cannot be scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// It is a dead letter.
+    Reject,
+    /// It stays, with a value that no detector sees.
+    Keep,
+}
+
+/// An operator before detection: a `[[step]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepSpec {
+    /// What it does.
+    pub operator: String,
+    /// The operator's parameters.
+    pub params: Params,
+}
+
+/// A detector with its threshold: a `[[detect]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DetectSpec {
+    /// What it is called; unique among the detections.
+    pub name: String,
+    /// What scores the records.
+    pub detector: String,
+    /// The detector's parameters.
+    pub params: Params,
+    /// The values that it reads: indexes into [`SourceSpec::values`], at least one.
+    pub values: Vec<usize>,
+    /// The score from which a key is anomalous.
+    pub threshold: f64,
+    /// The score below which it no longer is; at most `threshold`.
+    pub clear: f64,
+}
+
+/// A place for results: a `[[sink]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkSpec {
+    /// Which results.
+    pub stream: Stream,
+    /// What writes them.
+    pub connector: String,
+    /// The connector's options.
+    pub options: Params,
+    /// How they are written.
+    pub format: SinkFormat,
+}
+
+/// What a pipeline puts out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stream {
+    /// The anomalous verdicts.
+    Anomalies,
+    /// Every verdict.
+    Verdicts,
+    /// The records behind the watermark.
+    Late,
+    /// The payloads that are not records.
+    DeadLetters,
+    /// The keys whose state was given up.
+    Evictions,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkFormat {
+    /// One JSON object per line.
+    Json,
+    /// Fields separated by commas, with a header.
+    Csv,
+    /// Aligned columns, for people.
+    Table,
+}
+
+/// What a pipeline may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitsSpec {
+    /// The number of keys that have state at a time.
+    pub keys: u64,
+    /// The bytes of all state.
+    pub state: u64,
+    /// The bytes of one record.
+    pub record: u64,
+}
+
+impl Default for LimitsSpec {
+    /// A million keys, 1 GiB of state, 1 MiB for a record.
+    fn default() -> Self {
+        Self { keys: 1_000_000, state: 1 << 30, record: 1 << 20 }
+    }
+}

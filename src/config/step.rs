@@ -1,0 +1,29 @@
+//! `[[step]]`.
+
+use super::params::Owner;
+use super::reader::{Checked, Reader};
+use super::spec::StepSpec;
+use super::table::Table;
+
+pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<StepSpec> {
+    let operator = table.require("operator", "what to do with the records, as in \"window\"");
+    let params = table.take("params");
+    let at = table.at();
+    let finished = table.finish();
+    let operator = operator.and_then(|item| {
+        let operator = item.text()?;
+        reader.registry.operators.get(operator.text.as_str()).ok_or_else(|| {
+            let advice = operator.advice(reader.registry.operators.keys().copied());
+            item.fault(format!("unknown operator {:?}{advice}", operator.written))
+        })
+    })?;
+    let owner = Owner {
+        name: format!("operator {:?}", operator.name),
+        word: "parameter",
+        declared: &operator.parameters,
+    };
+    let given = owner.read(reader, params, at)?;
+    (operator.check)(&given.params).map_err(|error| given.conflict(reader, &error))?;
+    finished?;
+    Ok(StepSpec { operator: operator.name.to_owned(), params: given.params })
+}
