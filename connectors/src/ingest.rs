@@ -20,7 +20,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::vec::Filter;
-use timely::dataflow::operators::CapabilitySet;
+use timely::dataflow::operators::{CapabilitySet, Concat};
 use timely::dataflow::{Scope, StreamVec};
 use timely::progress::operate::FrontierInterest;
 use xxhash_rust::xxh3::xxh3_64;
@@ -69,6 +69,17 @@ pub struct Ingested<'scope> {
     pub late: StreamVec<'scope, EventTime, Rejected>,
     /// What is not a record that the format knows, or is dated in the future, under the watermark.
     pub malformed: StreamVec<'scope, EventTime, Rejected>,
+}
+
+impl Ingested<'_> {
+    /// The streams of both sources, which have the same schema.
+    pub fn concat(self, other: Self) -> Self {
+        Self {
+            records: self.records.concat(other.records),
+            late: self.late.concat(other.late),
+            malformed: self.malformed.concat(other.malformed),
+        }
+    }
 }
 
 impl Input {

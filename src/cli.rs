@@ -1,0 +1,97 @@
+//! The command line: `tidewatch run | check | generate | detectors`.
+
+mod check;
+mod detectors;
+mod generate;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::registry::Registry;
+use crate::Error;
+
+/// Finds what is anomalous in streams of measurements: finally, exactly once, when event time has passed it.
+#[derive(Parser)]
+#[command(name = "tidewatch", version, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Say more on standard error; twice for even more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing but errors on standard error.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Write what the command says on standard output as JSON, one object per line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  tidewatch run examples/nab.toml -w 2        run a pipeline on two workers
+  tidewatch check examples/nab.toml           validate a pipeline file without running it
+  tidewatch detectors                         list the detectors
+  tidewatch detectors ewma-z                  what a detector takes and gives
+  tidewatch generate --records 10000          synthetic records with labelled anomalies
+
+Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 130 interrupted.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a pipeline until its sources end, or Ctrl-C.
+    Run(run::Run),
+    /// Validates a pipeline file without running it.
+    Check(check::Check),
+    /// Writes synthetic records, with labelled anomalies.
+    Generate(generate::Generate),
+    /// Lists the detectors, or describes one.
+    Detectors(detectors::Detectors),
+}
+
+/// How much a command says, and to whom.
+#[derive(Clone, Copy)]
+struct Voice {
+    quiet: bool,
+    json: bool,
+}
+
+/// The whole command line, with the sources, sinks, detectors and operators of `registry`.
+///
+/// For a program of one's own: `fn main() -> ExitCode { tidewatch::cli::main(registry) }`.
+pub fn main(registry: Registry) -> ExitCode {
+    let arguments = Arguments::parse();
+    let level = match (arguments.quiet, arguments.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, _) => LevelFilter::DEBUG,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    let voice = Voice { quiet: arguments.quiet, json: arguments.json };
+    let result = match arguments.command {
+        Command::Run(run) => run.execute(&registry, voice),
+        Command::Check(check) => check.execute(&registry, voice),
+        Command::Generate(generate) => generate.execute(voice),
+        Command::Detectors(detectors) => detectors.execute(&registry, voice),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Interrupted) => ExitCode::from(130),
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(error.exit_code() as u8)
+        }
+    }
+}
+
+/// Writes a text to standard output.
+fn say(text: &str) -> Result<(), Error> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").map_err(|source| Error::Io { what: "standard output".to_owned(), source })
+}

@@ -1,0 +1,186 @@
+//! A pipeline file made runnable: its sources, the logic per key, and its sinks.
+
+use std::sync::Arc;
+
+use tidewatch_connectors::egress::{Egress, Output};
+use tidewatch_connectors::format::{CsvEncoder, JsonEncoder, TableEncoder};
+use tidewatch_connectors::ingest::Pace;
+use tidewatch_connectors::{Control, Ingested, Input, Schema, Sink};
+use tidewatch_dataflows::logic::{DynLogic, Selection, Threshold, Verdict};
+use tidewatch_dataflows::operators::{Keyed, Limits};
+use tidewatch_dataflows::{pipelines, EventTime, Logic, Name, Record};
+use timely::dataflow::operators::vec::Filter;
+use timely::dataflow::operators::Inspect;
+use timely::worker::Worker;
+
+use crate::cluster::{self, Cluster, Outcome};
+use crate::config::{PipelineFile, SinkFormat, SinkSpec, Stream};
+use crate::registry::Registry;
+use crate::Error;
+
+mod input;
+
+/// A pipeline that can be run, any number of times.
+#[derive(Clone)]
+pub struct Job(Arc<Parts>);
+
+struct Parts {
+    file: PipelineFile,
+    registry: Registry,
+    inputs: Vec<Input>,
+    schema: Schema,
+}
+
+/// A stream with where it goes, made anew for each worker; only one of them opens the sink.
+pub type Outputs = dyn Fn() -> Vec<(Stream, Output)> + Send + Sync;
+
+impl Job {
+    /// Makes a pipeline runnable: opens nothing yet, but knows that its parts fit together.
+    ///
+    /// # Errors
+    ///
+    /// What a source, format or detector has against its parameters.
+    pub fn new(file: PipelineFile, registry: &Registry) -> Result<Self, Error> {
+        let inputs: Vec<_> = file
+            .sources
+            .iter()
+            .map(|source| input::open(source, file.limits, registry))
+            .collect::<Result<_, _>>()?;
+        let schema = inputs.first().map(|input| input.schema().clone()).unwrap_or_default();
+        let job = Self(Arc::new(Parts { file, registry: registry.clone(), inputs, schema }));
+        job.logic(false)?;
+        Ok(job)
+    }
+
+    /// The pipeline.
+    pub fn file(&self) -> &PipelineFile {
+        &self.0.file
+    }
+
+    /// The names of what its records carry.
+    pub fn schema(&self) -> &Schema {
+        &self.0.schema
+    }
+
+    /// The size of all its sources together, if it is known.
+    pub fn size(&self) -> Option<u64> {
+        self.0.inputs.iter().map(|input| input.source().size()).sum()
+    }
+
+    /// The same job reading at another pace, which changes no result.
+    pub fn at_pace(&self, pace: Pace) -> Self {
+        let Parts { file, registry, inputs, schema } = &*self.0;
+        let inputs = inputs.iter().map(|input| input.clone().pace(pace)).collect();
+        Self(Arc::new(Parts {
+            file: file.clone(),
+            registry: registry.clone(),
+            inputs,
+            schema: schema.clone(),
+        }))
+    }
+
+    /// The pipeline's sinks; its anomalies go to standard output if it has none.
+    pub fn sinks(&self) -> Vec<SinkSpec> {
+        let mut sinks = self.0.file.sinks.clone();
+        if sinks.is_empty() {
+            sinks.push(SinkSpec {
+                stream: Stream::Anomalies,
+                connector: "stdout".to_owned(),
+                options: Default::default(),
+                format: SinkFormat::Json,
+            });
+        }
+        sinks
+    }
+
+    /// An output to a sink of the pipeline.
+    pub fn output(&self, spec: &SinkSpec) -> Output {
+        let (registry, spec_) = (self.0.registry.clone(), spec.clone());
+        let open = move || match registry.sinks.get(spec_.connector.as_str()) {
+            Some(info) => (info.construct)(&spec_.options),
+            None => {
+                let message = format!("no sink connector is called \"{}\"", spec_.connector);
+                Err(tidewatch_connectors::Error::Configuration(message))
+            }
+        };
+        self.encoded(open, spec.format)
+    }
+
+    /// An output to any sink, in a format.
+    pub fn encoded(
+        &self,
+        open: impl FnOnce() -> Result<Box<dyn Sink>, tidewatch_connectors::Error> + 'static,
+        format: SinkFormat,
+    ) -> Output {
+        let schema = self.0.schema.clone();
+        match format {
+            SinkFormat::Json => Output::new(open, JsonEncoder::new(schema)),
+            SinkFormat::Csv => Output::new(open, CsvEncoder::new(schema)),
+            SinkFormat::Table => Output::new(open, TableEncoder::new(schema)),
+        }
+    }
+
+    /// Runs the pipeline until its sources have ended, or `control` is interrupted, with results going to `outputs`.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a source or sink.
+    pub fn run(&self, cluster: Cluster, control: &Control, outputs: Arc<Outputs>) -> Result<Outcome, Error> {
+        let job = self.clone();
+        cluster::run(cluster, control, move |worker| job.build(worker, outputs()))
+    }
+
+    /// Builds the dataflow on one worker.
+    fn build(&self, worker: &mut Worker, outputs: Vec<(Stream, Output)>) -> Result<(), Error> {
+        let wants_all = outputs.iter().any(|(stream, _)| *stream == Stream::Verdicts);
+        let logic = self.logic(wants_all)?;
+        let tally = Control::current().tally().clone();
+        let limits = self.0.file.limits;
+        let limits = Limits {
+            keys: usize::try_from(limits.keys).unwrap_or(usize::MAX),
+            state: usize::try_from(limits.state).unwrap_or(usize::MAX),
+        };
+        worker.dataflow::<EventTime, _, _>(|scope| {
+            let ingested = self.0.inputs.iter().map(|input| input.ingest(scope)).reduce(Ingested::concat);
+            let Some(Ingested { records, late, malformed }) = ingested else { return };
+            let keyed = records.keyed_within(limits, logic);
+            let verdicts = keyed.emitted;
+            let anomalies = verdicts
+                .clone()
+                .filter(|emission| emission.value.anomalous)
+                .inspect(move |_| tally.anomalies.add(1));
+            for (stream, output) in outputs {
+                match stream {
+                    Stream::Anomalies => anomalies.clone().egress(output),
+                    Stream::Verdicts => verdicts.clone().egress(output),
+                    Stream::Late => late.clone().egress(output),
+                    Stream::DeadLetters => malformed.clone().egress(output),
+                    Stream::Evictions => keyed.evicted.clone().egress(output),
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// The logic that runs per key; with `all`, it emits normal verdicts too.
+    fn logic(&self, all: bool) -> Result<DynLogic<Record, Verdict>, Error> {
+        let Parts { file, registry, schema, .. } = &*self.0;
+        let mut steps = Vec::new();
+        for step in &file.steps {
+            let info = registry.operators.get(&step.operator);
+            let info = info.ok_or_else(|| Error::unknown("operator", &step.operator))?;
+            steps.push((info.construct)(&step.params)?);
+        }
+        let mut detections = Vec::new();
+        for detect in &file.detects {
+            let info = registry.detectors.get(&detect.detector);
+            let info = info.ok_or_else(|| Error::unknown("detector", &detect.detector))?;
+            let values = detect.values.iter().map(|index| (*index, Name::from(schema.values[*index].as_str())));
+            let selection = Selection { name: detect.name.as_str().into(), values: values.collect() };
+            let threshold = Threshold::new(detect.threshold, detect.clear)?;
+            let threshold = if all { threshold.and_normal() } else { threshold };
+            detections.push((info.construct)(&detect.params, selection)?.then(threshold).erased());
+        }
+        Ok(pipelines::compose(steps, detections))
+    }
+}

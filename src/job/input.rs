@@ -1,0 +1,79 @@
+//! From a `[[source]]` to an input.
+
+use std::sync::Arc;
+
+use tidewatch_connectors::format::{Ambiguity, Csv, Format, Framing, Json, Layout, Missing, TimeField, TimeFormat};
+use tidewatch_connectors::{Input, Schema};
+
+use crate::config::{Ambiguous, FormatKind, LimitsSpec, Policy, SourceSpec, TimeUnit};
+use crate::registry::{Registry, SourceContext};
+use crate::Error;
+
+/// Makes the input that a pipeline file describes.
+pub(super) fn open(spec: &SourceSpec, limits: LimitsSpec, registry: &Registry) -> Result<Input, Error> {
+    let info = registry.sources.get(spec.connector.as_str());
+    let info = info.ok_or_else(|| Error::unknown("source connector", &spec.connector))?;
+    let format = format(spec)?;
+    let framing = format.as_ref().map_or_else(Framing::lines, |format| format.framing());
+    let context = SourceContext { framing, max_record: usize::try_from(limits.record).unwrap_or(usize::MAX) };
+    let source = (info.construct)(&spec.options, &context)?;
+    let schema = match &format {
+        Some(format) => format.schema(),
+        None => Schema::new(spec.key.clone(), spec.values.clone()),
+    };
+    let mut input = Input::new(source, format, schema).named(&spec.name).lateness(spec.lateness);
+    if let Some(max_future) = spec.max_future {
+        input = input.max_future(max_future);
+    }
+    if let Some(idle) = spec.idle {
+        input = input.idle(idle.into());
+    }
+    Ok(input)
+}
+
+fn format(spec: &SourceSpec) -> Result<Option<Arc<dyn Format>>, Error> {
+    let Some(time) = &spec.time else { return Ok(None) };
+    let missing = |policy| match policy {
+        Policy::Reject => Missing::Reject,
+        Policy::Keep => Missing::Keep,
+    };
+    let layout = Layout {
+        time: TimeField { field: time.field.clone(), parse: time_format(&time.unit)? },
+        key: spec.key.clone(),
+        labels: spec.labels.clone(),
+        values: spec.values.clone(),
+        missing: missing(spec.missing),
+        non_finite: missing(spec.non_finite),
+    };
+    let format: Option<Arc<dyn Format>> = match spec.format.kind {
+        FormatKind::Csv => {
+            let csv = if spec.format.header { Csv::header() } else { Csv::columns() };
+            let csv = csv.delimiter(spec.format.delimiter).multiline(spec.format.multiline);
+            Some(Arc::new(csv.layout(layout)))
+        }
+        FormatKind::Json => Some(Arc::new(Json::lines().layout(layout))),
+        FormatKind::None => None,
+    };
+    if let Some(format) = &format {
+        format.check()?;
+    }
+    Ok(format)
+}
+
+fn time_format(unit: &TimeUnit) -> Result<TimeFormat, Error> {
+    Ok(match unit {
+        TimeUnit::Seconds => TimeFormat::EpochSeconds,
+        TimeUnit::Millis => TimeFormat::EpochMillis,
+        TimeUnit::Micros => TimeFormat::EpochMicros,
+        TimeUnit::Nanos => TimeFormat::EpochNanos,
+        TimeUnit::Rfc3339 => TimeFormat::Rfc3339,
+        TimeUnit::Format { format, zone, ambiguous } => {
+            let ambiguity = match ambiguous {
+                Ambiguous::Earlier => Ambiguity::Earlier,
+                Ambiguous::Later => Ambiguity::Later,
+                Ambiguous::Reject => Ambiguity::Reject,
+            };
+            TimeFormat::civil(format, zone.as_deref().unwrap_or("UTC"), ambiguity)?
+        }
+    })
+}
