@@ -10,6 +10,7 @@ mod rate;
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
+use crate::logic::Silence;
 use crate::EventTime;
 
 pub use bounds::Bounds;
@@ -80,5 +81,12 @@ impl Score {
 }
 
 fn built_in() -> Vec<DetectorInfo> {
-    vec![Bounds::info(), EwmaZ::info(), RateOfChange::info(), RunningRange::info(), WindowedGaussian::info()]
+    vec![
+        Bounds::info(),
+        EwmaZ::info(),
+        RateOfChange::info(),
+        RunningRange::info(),
+        WindowedGaussian::info(),
+        Silence::info(),
+    ]
 }
