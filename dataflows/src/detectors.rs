@@ -1,15 +1,27 @@
 //! Detectors: state machines that score one key's records in time order. They know no timely and no clock.
 
+mod bounds;
 mod catalogue;
 mod ewma;
+mod gaussian;
+mod range;
+mod rate;
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
+use crate::logic::Silence;
 use crate::EventTime;
 
+pub use bounds::Bounds;
 pub use catalogue::{Catalogue, Construct, DetectorInfo};
 pub use ewma::EwmaZ;
+pub use gaussian::WindowedGaussian;
+pub use range::RunningRange;
+pub use rate::RateOfChange;
+
+/// The score of a value that differs, where differences are measured in a unit that is 0.
+const BEYOND_MEASURE: f64 = 1e9;
 
 /// An online anomaly detector over one key's records.
 ///
@@ -69,5 +81,12 @@ impl Score {
 }
 
 fn built_in() -> Vec<DetectorInfo> {
-    vec![EwmaZ::info()]
+    vec![
+        Bounds::info(),
+        EwmaZ::info(),
+        RateOfChange::info(),
+        RunningRange::info(),
+        WindowedGaussian::info(),
+        Silence::info(),
+    ]
 }

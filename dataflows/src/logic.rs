@@ -15,8 +15,10 @@ pub use detect::{Detect, Selection, Verdict};
 pub use erased::{AnyState, DynLogic, ErasedLogic};
 
 pub use every::Every;
+pub use silence::{silent_for, Silence};
 pub use then::Then;
 pub use threshold::{above, Threshold};
+pub use window::{Aggregate, Gap, Window};
 
 /// A state machine over one key's records, in order of event time; an operator owns its state, buffering and timers.
 ///

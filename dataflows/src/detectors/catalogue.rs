@@ -69,3 +69,97 @@ impl Catalogue {
         self.0.values()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::logic::window::drive::Drive;
+    use crate::params::{Default as Unsaid, Given, Kind};
+    use crate::EventTime;
+
+    /// The detector with default parameters; what has none gets a value that makes it speak.
+    fn construct(info: &DetectorInfo) -> DynLogic<Record, Verdict> {
+        let required = info.parameters.iter().filter(|parameter| match parameter.default {
+            Unsaid::Required => true,
+            _ => info.name == "static",
+        });
+        let given = required.map(|parameter| match parameter.kind {
+            Kind::Span => (parameter.name.to_owned(), Given::Text("100ms".to_owned())),
+            _ => (parameter.name.to_owned(), Given::Number(1.0)),
+        });
+        let params = Params::check(&info.parameters, given).unwrap();
+        let selection = Selection { name: info.name.into(), values: vec![(0, "value".into())] };
+        (info.construct)(&params, selection).unwrap()
+    }
+
+    fn series() -> impl Strategy<Value = Vec<Record>> {
+        let value = prop_oneof![8 => -10.0..10.0, 2 => Just(1.0), 1 => -1e9..1e9, 1 => Just(f64::NAN)];
+        let record = (prop_oneof![Just(0i64), 0i64..300_000], value);
+        prop::collection::vec(record, 0..150).prop_map(|steps| {
+            let mut now = -1_000_000;
+            let mut record = |(after, value): (i64, f64)| {
+                now += after;
+                Record::new(EventTime::from_micros(now), [value])
+            };
+            steps.into_iter().map(&mut record).collect()
+        })
+    }
+
+    /// What the detector says of the records, with a snapshot taken and restored before those at `snapshots`.
+    fn verdicts(info: &DetectorInfo, records: &[Record], snapshots: &[usize]) -> Vec<(EventTime, Verdict)> {
+        let logic = construct(info);
+        let mut drive = Drive::start(&logic);
+        for (at, record) in records.iter().enumerate() {
+            if snapshots.contains(&at) {
+                drive.snapshot();
+            }
+            drive.record(record.time, record);
+        }
+        drive.emitted
+    }
+
+    proptest! {
+        #[test]
+        fn removing_later_records_never_changes_earlier_verdicts(
+            records in series(), cut in any::<prop::sample::Index>(),
+        ) {
+            let prefix = &records[..cut.index(records.len() + 1)];
+            for info in Catalogue::default().iter() {
+                let (all, early) = (verdicts(info, &records, &[]), verdicts(info, prefix, &[]));
+                prop_assert_eq!(&all[..early.len()], &early[..], "{}", info.name);
+            }
+        }
+
+        #[test]
+        fn snapshot_and_restore_at_any_record_changes_nothing(
+            records in series(), snapshots in prop::collection::vec(0usize..150, 1..4),
+        ) {
+            for info in Catalogue::default().iter() {
+                let (without, with) = (verdicts(info, &records, &[]), verdicts(info, &records, &snapshots));
+                prop_assert_eq!(without, with, "{} at {:?}", info.name, snapshots);
+            }
+        }
+
+        #[test]
+        fn scores_are_numbers_of_at_least_zero(records in series()) {
+            for info in Catalogue::default().iter() {
+                for (time, verdict) in verdicts(info, &records, &[]) {
+                    let score = verdict.score.unwrap_or(0.0);
+                    prop_assert!((0.0..=f64::MAX).contains(&score), "{} scores {} at {}", info.name, score, time);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_detector_scores_some_record() {
+        let record = |at: i64| Record::new(EventTime::from_micros(at * 1_000_000), [(at % 7) as f64]);
+        let records: Vec<Record> = (0..100).map(record).collect();
+        for info in Catalogue::default().iter() {
+            let scored = verdicts(info, &records, &[]).iter().any(|(_, verdict)| verdict.score.is_some());
+            assert!(scored, "{} never scores", info.name);
+        }
+    }
+}

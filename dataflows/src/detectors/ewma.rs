@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, DetectorInfo, Score};
+use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE};
 use crate::params::{Default, Kind, ParamError, Parameter, Range};
 use crate::EventTime;
 
@@ -29,8 +29,6 @@ const WARMUP: Parameter = Parameter::with_default(
     Default::Integer(30),
     "records before the first score",
 );
-/// The score of a value that differs from a series without any variance.
-const BEYOND_MEASURE: f64 = 1e9;
 
 impl EwmaZ {
     /// A detector that weighs each new value by `alpha`, in `(0, 1]`, and scores after 30 records.
@@ -97,5 +95,62 @@ impl Detector for EwmaZ {
             return Score::WARMING;
         }
         Score { score: Some(score), expected: Some(mean), ..Score::WARMING }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scores(detector: EwmaZ, values: &[f64]) -> Vec<Score> {
+        let mut state = detector.start(0);
+        values.iter().map(|value| detector.score(&mut state, EventTime::MIN, &[*value])).collect()
+    }
+
+    /// Mean and standard deviation from the weights themselves: `alpha (1 - alpha)^age`, and `(1 - alpha)^age` for the
+    /// first value (Finch 2009, section 9).
+    fn moments_slow(alpha: f64, values: &[f64]) -> (f64, f64) {
+        let mut weights = vec![1.0];
+        for _ in 1..values.len() {
+            weights.iter_mut().for_each(|weight| *weight *= 1.0 - alpha);
+            weights.push(alpha);
+        }
+        let weighted = || weights.iter().zip(values);
+        let mean: f64 = weighted().map(|(weight, value)| weight * value).sum();
+        let variance: f64 = weighted().map(|(weight, value)| weight * (value - mean) * (value - mean)).sum();
+        (mean, variance.sqrt())
+    }
+
+    proptest! {
+        #[test]
+        fn scores_agree_with_a_recomputation_from_all_weights(
+            alpha in 0.005..0.9,
+            values in prop::collection::vec(-1e3..1e3, 3..120),
+        ) {
+            let fast = scores(EwmaZ { alpha, warmup: 2 }, &values);
+            for at in 2..values.len() {
+                let (mean, deviation) = moments_slow(alpha, &values[..at]);
+                let slow = (values[at] - mean).abs() / deviation;
+                let (score, expected) = (fast[at].score.unwrap(), fast[at].expected.unwrap());
+                prop_assert!((mean - expected).abs() <= 1e-9 * 1e3, "{} but {} at {}", mean, expected, at);
+                prop_assert!((slow - score).abs() <= 1e-9 * slow.max(1.0), "{} but {} at {}", slow, score, at);
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_after_a_constant_has_a_bounded_score() {
+        let values: Vec<f64> = [5.0; 31].into_iter().chain([6.0]).collect();
+        let scores = scores(EwmaZ::new(0.05).unwrap(), &values);
+        let score = |at: usize| scores[at].score;
+        assert_eq!((None, Some(0.0), Some(BEYOND_MEASURE)), (score(29), score(30), score(31)));
+    }
+
+    #[test]
+    fn alpha_beyond_one_is_refused() {
+        let error = EwmaZ::new(1.5).unwrap_err();
+        assert_eq!("\"alpha\" takes a number in (0, 1], not 1.5", error.to_string());
     }
 }

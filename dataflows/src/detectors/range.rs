@@ -1,0 +1,136 @@
+//! Novelty against the range seen so far.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE};
+use crate::params::{Default, Kind, ParamError, Parameter, Range};
+use crate::EventTime;
+
+/// Scores a value by how far it lies beyond every value before it.
+///
+/// With `r = max - min` of the values so far, the normal range is `[min - tolerance r, max + tolerance r]`. The score
+/// is 0 inside and `distance / r` outside, at most `1e9`: that is also the score of any new value where `r` is 0.
+/// The value is learned after it was scored, so a range that was left once has grown.
+#[derive(Clone, Copy, Debug)]
+pub struct RunningRange {
+    tolerance: f64,
+    warmup: u32,
+}
+
+const TOLERANCE: Parameter = Parameter::with_default(
+    "tolerance",
+    Kind::Number(Range::NON_NEGATIVE),
+    Default::Number(0.05),
+    "how far beyond the range is still normal, as a fraction of the range",
+);
+const WARMUP: Parameter = Parameter::with_default(
+    "warmup",
+    Kind::Integer(1, u32::MAX as i64),
+    Default::Integer(30),
+    "records before the first score",
+);
+
+impl RunningRange {
+    /// A detector that tolerates `tolerance` times the range, 0 or more, and scores after `warmup` records, 1 or more.
+    ///
+    /// # Errors
+    ///
+    /// [`ParamError`] if a number is out of range.
+    pub fn new(tolerance: f64, warmup: u32) -> Result<Self, ParamError> {
+        WARMUP.integer(i64::from(warmup))?;
+        Ok(Self { tolerance: TOLERANCE.number(tolerance)?, warmup })
+    }
+
+    pub(super) fn info() -> DetectorInfo {
+        DetectorInfo {
+            name: "running-range",
+            summary: "values beyond all that were seen before",
+            score: "distance beyond the range seen so far, in widths of that range; an anomaly above 0",
+            parameters: vec![TOLERANCE, WARMUP],
+            cost: "O(1)",
+            state: "24",
+            source: "elementary",
+            construct: DetectorInfo::constructor(|params| {
+                let warmup = params.integer("warmup").and_then(|records| u32::try_from(records).ok());
+                Self::new(params.number("tolerance"), warmup.unwrap_or(30))
+            }),
+        }
+    }
+}
+
+/// What [`RunningRange`] remembers of one key.
+#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Serialize, Deserialize)]
+pub struct RangeState {
+    min: f64,
+    max: f64,
+    records: u32,
+}
+
+impl Detector for RunningRange {
+    type State = RangeState;
+
+    fn name(&self) -> &'static str {
+        "running-range"
+    }
+
+    fn start(&self, _seed: u64) -> RangeState {
+        RangeState::default()
+    }
+
+    #[inline]
+    fn score(&self, state: &mut RangeState, _time: EventTime, values: &[f64]) -> Score {
+        let value = values[0];
+        if state.records == 0 {
+            *state = RangeState { min: value, max: value, records: 1 };
+            return Score::WARMING;
+        }
+        let RangeState { min, max, records } = *state;
+        *state = RangeState { min: min.min(value), max: max.max(value), records: records.saturating_add(1) };
+        if records < self.warmup {
+            return Score::WARMING;
+        }
+        // Two products, since the range of two finite numbers may overflow.
+        let margin = self.tolerance * max - self.tolerance * min;
+        let (lower, upper) = (min - margin, max + margin);
+        let distance = (lower - value).max(value - upper);
+        let score = if distance > 0.0 { (distance / (max - min)).min(BEYOND_MEASURE) } else { 0.0 };
+        Score { lower: Some(lower), upper: Some(upper), ..Score::of(score) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scores(tolerance: f64, warmup: u32, values: &[f64]) -> Vec<Option<f64>> {
+        let detector = RunningRange::new(tolerance, warmup).unwrap();
+        let mut state = detector.start(0);
+        values.iter().map(|value| detector.score(&mut state, EventTime::MIN, &[*value]).score).collect()
+    }
+
+    #[test]
+    fn the_score_is_the_distance_beyond_the_range_in_ranges() {
+        let expected = vec![None, None, Some(0.0), Some(0.75), Some(0.0), Some(2.75)];
+        assert_eq!(expected, scores(0.25, 2, &[0.0, 4.0, 5.0, -5.0, -5.0, 35.0]));
+    }
+
+    #[test]
+    fn a_change_after_a_constant_has_a_bounded_score() {
+        let expected = vec![None, Some(0.0), Some(BEYOND_MEASURE), Some(0.0)];
+        assert_eq!(expected, scores(0.05, 1, &[3.0, 3.0, 3.5, 3.25]));
+    }
+
+    #[test]
+    fn extreme_values_have_a_number_as_score() {
+        for score in scores(0.0, 1, &[f64::MIN, f64::MAX, f64::MIN, 0.0]).into_iter().flatten() {
+            assert!((0.0..=BEYOND_MEASURE).contains(&score), "{score}");
+        }
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_refused() {
+        let refused = |tolerance, warmup| RunningRange::new(tolerance, warmup).unwrap_err().to_string();
+        assert_eq!("\"tolerance\" takes a number of at least 0, not -1", refused(-1.0, 1));
+        assert_eq!("\"warmup\" takes a whole number in [1, 4294967295], not 0", refused(0.0, 0));
+    }
+}
