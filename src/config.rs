@@ -5,6 +5,8 @@
 
 mod detect;
 mod expand;
+mod fields;
+mod format;
 mod item;
 mod limits;
 mod near;
@@ -79,8 +81,12 @@ pub fn parse(
     let result = match DeTable::parse(text) {
         Ok(document) => pipeline::read(&reader, Table::new(&reader, document.get_ref(), "the file", 0)),
         Err(error) => {
-            let at = error.span().map_or(0, |span| span.start);
-            Err(reader.fault(at, error.message().replace('\n', " ")))
+            let span = error.span().unwrap_or_default();
+            let message = match error.message() {
+                "duplicate key" => format!("duplicate key {:?}", reader.written(span.clone())),
+                message => message.replace('\n', " "),
+            };
+            Err(reader.fault(span.start, message))
         }
     };
     reader.finish(name, result)

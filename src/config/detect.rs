@@ -38,22 +38,18 @@ fn detection(
     let clear = clear(table.take(CLEAR.name), threshold);
     let finished = table.finish();
 
+    let detectors = &reader.registry.detectors;
     let info = detector.and_then(|item| {
-        let detector = item.text()?;
-        reader.registry.detectors.get(&detector.text).ok_or_else(|| {
-            let names = reader.registry.detectors.iter().map(|info| info.name);
-            let advice = detector.advice(names);
-            item.fault(format!("unknown detector {:?}{advice}", detector.written))
-        })
+        item.lookup("detector", |name| detectors.get(name), detectors.iter().map(|info| info.name))
     });
-    let given = info.and_then(|info| {
-        let name = format!("detector {:?}", info.name);
+    let given = info.and_then(|(info, written)| {
+        let name = format!("detector {written:?}");
         Owner { name, word: "parameter", declared: &info.parameters }.read(reader, params, at)
     });
-    let several = info.map(|info| reader.registry.multivariate.contains(info.name)).unwrap_or(true);
+    let several = info.map(|(info, _)| reader.registry.multivariate.contains(info.name)).unwrap_or(true);
     let values = chosen.and_then(|chosen| select(reader, chosen, values?, several, at));
 
-    let (info, given, values) = (info?, given?, values?);
+    let ((info, _), given, values) = (info?, given?, values?);
     let named = name.map_or("", |name| name.text.as_str());
     let selection = Selection {
         name: named.into(),
@@ -107,7 +103,7 @@ fn select(
     let Some(chosen) = chosen else {
         if values.len() > 1 && !several {
             let message =
-                format!("the detector reads one value; choose it with value = one of {}", list(names()));
+                format!("missing \"value\" in [[detect]]: which of the values {} it reads", list(names()));
             return Err(reader.fault(at, message));
         }
         return Ok(values.iter().map(|value| value.text.clone()).enumerate().collect());

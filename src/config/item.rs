@@ -76,6 +76,14 @@ impl<'a> Item<'a> {
         self.reader.fault(self.at(), message)
     }
 
+    /// The value as a table, where a text has been ruled out already.
+    pub(super) fn table_or_text(&self, place: &'static str) -> Checked<Table<'a>> {
+        match self.value() {
+            DeValue::Table(_) => self.table(place),
+            _ => Err(self.refuse("a text or a table")),
+        }
+    }
+
     /// The value as a table.
     pub(super) fn table(&self, place: &'static str) -> Checked<Table<'a>> {
         match self.value() {
@@ -102,13 +110,26 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// What the text names, with the text as the file says it; `what` is it, as in `detector`.
+    pub(super) fn lookup<'n, T>(
+        &self,
+        what: &str,
+        find: impl FnOnce(&str) -> Option<&'a T>,
+        possible: impl IntoIterator<Item = &'n str>,
+    ) -> Checked<(&'a T, &'a str)> {
+        let text = self.text()?;
+        let found = find(&text.text).zip(self.value().as_str());
+        found.ok_or_else(|| self.fault(format!("unknown {what} {:?}{}", text.written, text.advice(possible))))
+    }
+
     /// One text, or a list of them.
     pub(super) fn texts(&self) -> Checked<Vec<Text>> {
         match self.value() {
             DeValue::String(_) => Ok(vec![text(self.reader, self.name, self.value)?]),
-            DeValue::Array(list) if list.iter().all(|value| value.get_ref().is_str()) => {
-                all(list.iter().map(|value| text(self.reader, self.name, value)))
-            }
+            DeValue::Array(list) => all(list.iter().map(|value| match value.get_ref() {
+                DeValue::String(_) => text(self.reader, self.name, value),
+                _ => Err(Self { value, ..self.clone() }.refuse("a text or a list of texts")),
+            })),
             _ => Err(self.refuse("a text or a list of texts")),
         }
     }

@@ -26,15 +26,10 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<SinkSpe
         item.choice(&["json", "csv", "table"], &[SinkFormat::Json, SinkFormat::Csv, SinkFormat::Table])
     });
     let finished = table.finish();
-    let info = connector.and_then(|item| {
-        let connector = item.text()?;
-        reader.registry.sinks.get(connector.text.as_str()).ok_or_else(|| {
-            let advice = connector.advice(reader.registry.sinks.keys().copied());
-            item.fault(format!("unknown sink connector {:?}{advice}", connector.written))
-        })
-    })?;
-    let owner =
-        Owner { name: format!("connector {:?}", info.name), word: "option", declared: &info.parameters };
+    let sinks = &reader.registry.sinks;
+    let (info, written) = connector
+        .and_then(|item| item.lookup("sink connector", |name| sinks.get(name), sinks.keys().copied()))?;
+    let owner = Owner { name: format!("connector {written:?}"), word: "option", declared: &info.parameters };
     let options = owner.read(reader, options, at)?.params;
     finished?;
     Ok(SinkSpec { stream: stream?, connector: info.name.to_owned(), options, format: format? })

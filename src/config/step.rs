@@ -10,18 +10,11 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<StepSpe
     let params = table.take("params");
     let at = table.at();
     let finished = table.finish();
-    let operator = operator.and_then(|item| {
-        let operator = item.text()?;
-        reader.registry.operators.get(operator.text.as_str()).ok_or_else(|| {
-            let advice = operator.advice(reader.registry.operators.keys().copied());
-            item.fault(format!("unknown operator {:?}{advice}", operator.written))
-        })
-    })?;
-    let owner = Owner {
-        name: format!("operator {:?}", operator.name),
-        word: "parameter",
-        declared: &operator.parameters,
-    };
+    let operators = &reader.registry.operators;
+    let (operator, written) = operator
+        .and_then(|item| item.lookup("operator", |name| operators.get(name), operators.keys().copied()))?;
+    let owner =
+        Owner { name: format!("operator {written:?}"), word: "parameter", declared: &operator.parameters };
     let given = owner.read(reader, params, at)?;
     (operator.check)(&given.params).map_err(|error| given.conflict(reader, &error))?;
     finished?;

@@ -13,7 +13,7 @@ pub(super) fn read(reader: &Reader<'_>, item: &Item<'_>) -> Checked<TimeSpec> {
     if let DeValue::String(_) = item.value() {
         return Ok(TimeSpec { field: item.text()?.text, unit: TimeUnit::Rfc3339 });
     }
-    let mut table = item.table("time")?;
+    let mut table = item.table_or_text("time")?;
     let field = table.require("field", "the field that says when").and_then(|item| item.text());
     let unit = table.take("unit");
     let format = table.take("format");
