@@ -2,9 +2,23 @@
 
 use tidewatch_dataflows::EventTime;
 
+pub use csv::Csv;
 pub use encode::{Csv as CsvEncoder, Encoder, Json as JsonEncoder, Table as TableEncoder};
+pub use frame::{Frame, Framer};
+pub use json::Json;
+pub use layout::{Layout, Missing, TimeField};
+pub use timestamp::{Ambiguity, TimeFormat};
 
+pub mod csv;
 pub mod encode;
+pub mod frame;
+pub mod json;
+pub mod layout;
+mod plan;
+pub mod timestamp;
+
+/// How much of somebody else's text a message shows, in characters.
+const EXCERPT: usize = 64;
 
 /// How a source's bytes fall into payloads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +61,15 @@ pub trait Decoder {
 
 /// A format: makes a decoder for each partition.
 pub trait Format: Send + Sync {
+    /// Finds what cannot work whatever the records are; asked once, before anything is read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Configuration`](crate::Error::Configuration) with what is wrong.
+    fn check(&self) -> Result<(), crate::Error> {
+        Ok(())
+    }
+
     /// How bytes fall into payloads.
     fn framing(&self) -> Framing;
 
@@ -55,4 +78,32 @@ pub trait Format: Send + Sync {
 
     /// The names of key parts and values that its rows have.
     fn schema(&self) -> crate::Schema;
+}
+
+/// Quotes the beginning of foreign bytes for a message.
+fn excerpt(bytes: &[u8]) -> String {
+    // No character has more than four bytes.
+    let head = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * EXCERPT + 4)]);
+    match head.char_indices().nth(EXCERPT) {
+        Some((end, _)) => format!("{:?}…", &head[..end]),
+        None => format!("{head:?}"),
+    }
+}
+
+/// A payload without the byte order mark that some programs write at the start of a file.
+fn without_mark(payload: &[u8]) -> &[u8] {
+    payload.strip_prefix(b"\xef\xbb\xbf").unwrap_or(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_is_escaped_and_cut() {
+        assert_eq!("\"12,3\"", excerpt(b"12,3"));
+        assert_eq!("\"a\\u{1b}\\\"b\"", excerpt(b"a\x1b\"b"));
+        assert_eq!(format!("\"{}\"", "é".repeat(64)), excerpt("é".repeat(64).as_bytes()));
+        assert_eq!(format!("\"{}\"…", "é".repeat(64)), excerpt("é".repeat(65).as_bytes()));
+    }
 }
