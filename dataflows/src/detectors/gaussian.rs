@@ -198,6 +198,21 @@ mod tests {
     }
 
     #[test]
+    fn snapshot_and_restore_of_a_full_window_changes_nothing() {
+        let detector = WindowedGaussian::new(10, 4).unwrap();
+        let values: Vec<f64> = (0..60).map(|at| f64::from(at * at % 17)).collect();
+        let mut state = detector.start(0);
+        let mut restored = Vec::new();
+        for value in &values {
+            let mut bytes = Vec::new();
+            crate::state::save(&state, &mut bytes);
+            state = crate::state::restore("gaussian", &mut &bytes[..]).unwrap();
+            restored.extend(detector.score(&mut state, EventTime::MIN, &[*value]).score);
+        }
+        assert_eq!(scores(detector, &values), restored);
+    }
+
+    #[test]
     fn a_constant_scores_one_half_and_a_change_after_it_scores_one() {
         let values: Vec<f64> = [0.1; 500].into_iter().chain([0.2]).collect();
         let scores = scores(WindowedGaussian::new(100, 10).unwrap(), &values);

@@ -46,6 +46,7 @@ pub enum Gap {
 /// Missing values (NaN) are left out; a field without any present value is missing too, but its count and rate are 0.
 /// The number of fields is that of the key's first record.
 ///
+/// A record costs O(1); a closing window costs O(1) per field and pane that holds a record, a quantile O(n log n).
 /// State is one number and one count per field and pane that holds a record, or all values of the window for a
 /// quantile. With a policy other than [`Gap::Skip`] a key that was seen once emits a record per `every` for as long as
 /// time passes; at the end of all input only windows that hold a record are emitted.
