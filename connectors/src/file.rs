@@ -1,1 +1,182 @@
-//! File.
+//! Reads the lines of files, compressed or followed, and writes lines to one.
+//!
+//! A partition is a file, named by its path as the pattern gives it. An offset is that of a record's first byte in
+//! the decompressed file.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path};
+use std::time::Duration;
+
+use glob::MatchOptions;
+use tidewatch_dataflows::Offset;
+use timely::scheduling::SyncActivator;
+
+use crate::format::Framing;
+use crate::source::{Reader, Source};
+use crate::Error;
+
+pub(crate) mod lines;
+mod reader;
+mod sink;
+mod stream;
+
+pub use sink::FileSink;
+
+/// How often a followed file is asked for more.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Reads the files that match patterns, one record a line; `.gz` and `.zst` are decompressed.
+///
+/// A followed file does not end: what is appended is read, an incomplete last line once its newline has come, and a
+/// file that shrinks or is replaced is an error. Compressed files are never followed: they are read to their end.
+/// A compressed file that is damaged is read up to the damage, which is reported to the intake and ends the partition.
+///
+/// Reading from an offset above zero reads the file from its start: so the header is known, and a record's line is
+/// the same wherever reading started.
+#[derive(Clone, Debug)]
+pub struct FileSource {
+    patterns: Vec<String>,
+    framing: Framing,
+    follow: bool,
+}
+
+impl FileSource {
+    /// Reads the files that match any of `patterns`, in which `*`, `?`, `[…]` and `**` are wildcards; a pattern
+    /// that is the path of a file means that file.
+    pub fn new(patterns: Vec<String>) -> Self {
+        let framing = Framing { header: false, multiline: false, delimiter: b',' };
+        Self { patterns, framing, follow: false }
+    }
+
+    /// Whether to wait for what is appended instead of ending.
+    pub fn follow(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+
+    /// How the files fall into records; by default lines without a header.
+    pub fn framing(mut self, framing: Framing) -> Self {
+        self.framing = framing;
+        self
+    }
+}
+
+impl Source for FileSource {
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
+    /// The paths as the patterns give them, with slashes, sorted. A pattern that matches no file is an error.
+    fn partitions(&self) -> Result<Vec<String>, Error> {
+        let mut names = BTreeSet::new();
+        for pattern in &self.patterns {
+            names.append(&mut matches(pattern)?);
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    fn open(&self, partition: &str, from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+        Ok(Box::new(reader::FileReader::open(partition, from, &self.framing, self.follow)?))
+    }
+
+    fn falls_silent(&self) -> bool {
+        self.follow
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.follow.then_some(PATIENCE)
+    }
+
+    /// Bytes on disk, compressed ones as they are.
+    fn size(&self) -> Option<u64> {
+        let names = self.partitions().ok()?;
+        names.iter().map(|name| std::fs::metadata(name).ok().map(|file| file.len())).sum()
+    }
+}
+
+/// The names of the files that match.
+fn matches(pattern: &str) -> Result<BTreeSet<String>, Error> {
+    // A path may contain what a pattern takes for a wildcard.
+    if Path::new(pattern).is_file() {
+        return Ok(BTreeSet::from([name(Path::new(pattern))?]));
+    }
+    let like_a_shell = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
+    let paths = glob::glob_with(pattern, like_a_shell)
+        .map_err(|error| Error::Configuration(format!("\"{pattern}\" is not a pattern of paths: {error}")))?;
+    let mut names = BTreeSet::new();
+    for path in paths {
+        let path = path.map_err(|error| Error::io(error.path().display().to_string())(error.into()))?;
+        if !path.is_dir() {
+            names.insert(name(&path)?);
+        }
+    }
+    match names.is_empty() {
+        true => Err(Error::Configuration(format!("no file matches \"{pattern}\""))),
+        false => Ok(names),
+    }
+}
+
+/// A path with slashes and without `.`, so that one file has one name under one directory.
+fn name(path: &Path) -> Result<String, Error> {
+    let mut name = String::new();
+    for component in path.components() {
+        let part = match component {
+            Component::CurDir => continue,
+            Component::RootDir => {
+                name.push('/');
+                continue;
+            }
+            part => part.as_os_str().to_str(),
+        };
+        let part = part
+            .ok_or_else(|| Error::Configuration(format!("the path \"{}\" is not UTF-8", path.display())))?;
+        if !name.is_empty() && !name.ends_with('/') {
+            name.push('/');
+        }
+        name.push_str(part);
+    }
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_sorted_paths_without_duplicates_and_directories() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().to_str().unwrap();
+        for file in ["b.csv", "a.csv", ".hidden.csv", "[1].csv", "c.txt"] {
+            std::fs::write(directory.path().join(file), "x\ny\n").unwrap();
+        }
+        std::fs::create_dir(directory.path().join("d.csv")).unwrap();
+        let source = FileSource::new(vec![
+            format!("{root}/*.csv"),
+            format!("{root}/./a.csv"),
+            format!("{root}/[1].csv"),
+            format!("{root}/?.txt"),
+        ]);
+        let expected: Vec<_> =
+            ["[1].csv", "a.csv", "b.csv", "c.txt"].map(|file| format!("{root}/{file}")).into();
+        assert_eq!(expected, source.partitions().unwrap());
+        assert_eq!(Some(16), source.size());
+    }
+
+    #[test]
+    fn relative_paths_stay_relative() {
+        let source = FileSource::new(vec!["./Cargo.toml".into(), "src/li?.rs".into(), "./src/f*e.rs".into()]);
+        assert_eq!(vec!["Cargo.toml", "src/file.rs", "src/lib.rs"], source.partitions().unwrap());
+    }
+
+    #[test]
+    fn a_pattern_without_a_file_is_an_error_that_names_it() {
+        for (pattern, message) in [
+            ("/nowhere/*.csv", "no file matches \"/nowhere/*.csv\""),
+            ("sr[c", "\"sr[c\" is not a pattern of paths: Pattern syntax error near position 2: invalid range pattern"),
+        ] {
+            let source = FileSource::new(vec!["Cargo.toml".into(), pattern.into()]);
+            assert_eq!(message, source.partitions().unwrap_err().to_string());
+            assert_eq!(None, source.size());
+        }
+    }
+}

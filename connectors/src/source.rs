@@ -9,6 +9,9 @@ use timely::scheduling::SyncActivator;
 
 use crate::Error;
 
+#[cfg(test)]
+pub(crate) mod testing;
+
 /// A partition of a source: a sequence of records with growing offsets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
@@ -92,7 +95,7 @@ pub trait Reader {
 /// Where a reader stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The intake broke off; there may be more at once.
+    /// There may be more at once: the intake broke off, or the reader paused in a long skip to where it starts.
     More,
     /// There is no more for now.
     Pending,
@@ -118,6 +121,15 @@ pub struct Raw<'a> {
 /// After [`ControlFlow::Break`] the reader returns [`Status::More`] without giving another record; the
 /// record given has been taken.
 pub trait Intake {
+    /// Takes the header line of the partition, which is not a record: at most once per reader, before every record,
+    /// also when the reader starts in the middle. Only sources whose framing asks for it give one.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`] that names the partition if its records cannot be decoded under this header; the reader gives
+    /// up with it.
+    fn header(&mut self, line: &[u8]) -> Result<(), Error>;
+
     /// Takes a payload, to be decoded by the source's format.
     fn raw(&mut self, raw: Raw<'_>) -> ControlFlow<()>;
 
