@@ -26,6 +26,7 @@ use toml::de::DeTable;
 
 use crate::error::Error;
 use crate::registry::Registry;
+pub(crate) use near::advice;
 use reader::Reader;
 use table::Table;
 

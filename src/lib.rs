@@ -1,7 +1,38 @@
-//! tidewatch.
+//! Streaming anomaly detection as a dataflow engine, on timely and differential dataflow.
+//!
+//! [`dataflows`] is what is computed, [`connectors`] where records come from and go, and the modules here are how
+//! it runs. A program starts from the [`prelude`].
+#![doc = ""]
+#![doc = include_str!("../README.md")]
 
+pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod error;
+pub mod job;
+pub mod progress;
 pub mod registry;
 
+#[doc(inline)]
+pub use {tidewatch_connectors as connectors, tidewatch_dataflows as dataflows};
+
+pub use cluster::execute;
 pub use error::Error;
+
+/// What a program with dataflows of its own needs.
+pub mod prelude {
+    pub use std::time::Duration;
+
+    pub use tidewatch_connectors::egress::Egress;
+    pub use tidewatch_connectors::file::FileSource as File;
+    pub use tidewatch_connectors::format::{Csv, Json};
+    pub use tidewatch_connectors::stdio::{Stderr, Stdout};
+    pub use tidewatch_connectors::Input;
+    pub use tidewatch_dataflows::detectors::{Detector, EwmaZ, Score};
+    pub use tidewatch_dataflows::logic::{above, window, Detect, Verdict};
+    pub use tidewatch_dataflows::operators::Keyed;
+    pub use tidewatch_dataflows::{Describe, EventTime, Fields, Key, Logic, Ranked, Record, Span};
+    pub use timely::dataflow::operators::Concat;
+
+    pub use crate::{execute, Error};
+}

@@ -1,2 +1,7 @@
-//! tidewatch.
-fn main() {}
+//! The `tidewatch` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tidewatch::cli::main(tidewatch::registry::Registry::default())
+}

@@ -1,9 +1,13 @@
 //! What a pipeline file can name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use tidewatch_connectors::format::Framing;
+use tidewatch_connectors::{Error, Sink, Source};
 use tidewatch_dataflows::detectors::Catalogue;
-use tidewatch_dataflows::params::{ParamError, Parameter, Params};
+use tidewatch_dataflows::params::{Parameter, Params};
+use tidewatch_dataflows::pipelines::Operators;
 
 mod built_in;
 
@@ -19,7 +23,7 @@ pub const ROW_VALUE: &str = "value";
 ///
 /// ```
 /// let registry = tidewatch::registry::Registry::default();
-/// assert!(registry.sources.contains_key("file") && registry.operators.contains_key("window"));
+/// assert!(registry.sources.contains_key("file") && registry.operators.get("window").is_some());
 /// ```
 #[derive(Clone)]
 pub struct Registry {
@@ -28,33 +32,59 @@ pub struct Registry {
     /// The detectors that read several values of a record together; each of the others reads one.
     pub multivariate: BTreeSet<&'static str>,
     /// What a `[[step]]` can name.
-    pub operators: BTreeMap<&'static str, OperatorInfo>,
+    pub operators: Operators,
     /// What a `[[source]]` can name.
-    pub sources: BTreeMap<&'static str, ConnectorInfo>,
+    pub sources: BTreeMap<&'static str, SourceInfo>,
     /// What a `[[sink]]` can name.
-    pub sinks: BTreeMap<&'static str, ConnectorInfo>,
+    pub sinks: BTreeMap<&'static str, SinkInfo>,
 }
 
 impl Default for Registry {
     /// What is built in.
     fn default() -> Self {
-        let by_name = |infos: Vec<ConnectorInfo>| infos.into_iter().map(|info| (info.name, info)).collect();
         Self {
             detectors: Catalogue::default(),
             multivariate: BTreeSet::new(),
-            operators: built_in::operators().into_iter().map(|info| (info.name, info)).collect(),
-            sources: by_name(built_in::sources()),
-            sinks: by_name(built_in::sinks()),
+            operators: Operators::default(),
+            sources: built_in::sources().into_iter().map(|info| (info.name, info)).collect(),
+            sinks: built_in::sinks().into_iter().map(|info| (info.name, info)).collect(),
         }
     }
 }
 
-/// What is known of a source or sink connector without making one.
+impl Registry {
+    /// Adds a source connector, in place of one of the same name.
+    pub fn add_source(&mut self, info: SourceInfo) {
+        self.sources.insert(info.name, info);
+    }
+
+    /// Adds a sink connector, in place of one of the same name.
+    pub fn add_sink(&mut self, info: SinkInfo) {
+        self.sinks.insert(info.name, info);
+    }
+}
+
+/// What a source needs to know beside its options.
 #[derive(Clone, Debug)]
-pub struct ConnectorInfo {
+pub struct SourceContext {
+    /// How bytes fall into payloads.
+    pub framing: Framing,
+    /// The longest record in bytes.
+    pub max_record: usize,
+}
+
+/// Makes a source from checked options.
+pub type ConstructSource = dyn Fn(&Params, &SourceContext) -> Result<Arc<dyn Source>, Error> + Send + Sync;
+
+/// Makes a sink from checked options.
+pub type ConstructSink = dyn Fn(&Params) -> Result<Box<dyn Sink>, Error> + Send + Sync;
+
+/// What is known of a source connector without making one.
+#[derive(Clone)]
+pub struct SourceInfo {
     /// The name in pipeline files.
     pub name: &'static str,
-    /// What it reads or writes, in one sentence without a full stop.
+    /// What it reads, in one sentence without a full stop.
     pub summary: &'static str,
     /// Its options.
     pub parameters: Vec<Parameter>,
@@ -64,17 +94,19 @@ pub struct ConnectorInfo {
     pub append_times: bool,
     /// Whether, with these options, a partition can have no record for a while without having ended.
     pub falls_silent: fn(&Params) -> bool,
+    /// Makes one.
+    pub construct: Arc<ConstructSource>,
 }
 
-/// What is known of an operator without making one.
-#[derive(Clone, Debug)]
-pub struct OperatorInfo {
+/// What is known of a sink connector without making one.
+#[derive(Clone)]
+pub struct SinkInfo {
     /// The name in pipeline files.
     pub name: &'static str,
-    /// What it does, in one sentence without a full stop.
+    /// What it writes to, in one sentence without a full stop.
     pub summary: &'static str,
-    /// Its parameters.
+    /// Its options.
     pub parameters: Vec<Parameter>,
-    /// Checks the parameters, each of which is right by itself, together.
-    pub check: fn(&Params) -> Result<(), ParamError>,
+    /// Makes one.
+    pub construct: Arc<ConstructSink>,
 }

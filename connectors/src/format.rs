@@ -31,6 +31,13 @@ pub struct Framing {
     pub delimiter: u8,
 }
 
+impl Framing {
+    /// Every line is a payload.
+    pub fn lines() -> Self {
+        Self { header: false, multiline: false, delimiter: b',' }
+    }
+}
+
 /// What a decoder found in a payload. The decoder owns the buffers and the caller reads them before the next payload.
 #[derive(Debug, Default)]
 pub struct Row {

@@ -4,7 +4,7 @@
 const SHOWN: usize = 8;
 
 /// The end of a message on an unknown word: the nearest possible word, or all of them when they are few.
-pub(super) fn advice<'a>(found: &str, possible: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn advice<'a>(found: &str, possible: impl IntoIterator<Item = &'a str>) -> String {
     let possible: Vec<&str> = possible.into_iter().collect();
     match nearest(found, &possible) {
         Some(word) => format!("; did you mean {word:?}?"),

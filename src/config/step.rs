@@ -12,11 +12,11 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<StepSpe
     let finished = table.finish();
     let operators = &reader.registry.operators;
     let (operator, written) = operator
-        .and_then(|item| item.lookup("operator", |name| operators.get(name), operators.keys().copied()))?;
+        .and_then(|item| item.lookup("operator", |name| operators.get(name), operators.iter().map(|info| info.name)))?;
     let owner =
         Owner { name: format!("operator {written:?}"), word: "parameter", declared: &operator.parameters };
     let given = owner.read(reader, params, at)?;
-    (operator.check)(&given.params).map_err(|error| given.conflict(reader, &error))?;
+    (operator.construct)(&given.params).map_err(|error| given.conflict(reader, &error))?;
     finished?;
     Ok(StepSpec { operator: operator.name.to_owned(), params: given.params })
 }

@@ -249,6 +249,12 @@ impl Taking<'_> {
 }
 
 impl Intake for Taking<'_> {
+    fn header(&mut self, line: &[u8]) -> Result<(), Error> {
+        let Some(decoder) = &mut self.decoder else { return Ok(()) };
+        let name = &self.partition.name;
+        decoder.header(line).map_err(|reason| Error::Configuration(format!("{name}:1: {reason}")))
+    }
+
     fn raw(&mut self, raw: Raw<'_>) -> ControlFlow<()> {
         self.reach(raw.offset);
         let watermark = self.watermark.time();

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::Logic;
 use crate::detectors::{Detector, Score};
@@ -61,10 +61,10 @@ pub struct Selection {
     pub values: Vec<(usize, Name)>,
 }
 
-/// Replaces each record by the verdict of a detector on it; made by [`Detect::new`], or from any [`Detector`] by
-/// [`Detector`]'s place in a chain.
+/// Replaces each record by the verdict of a detector on selected values.
 ///
-/// A record with a missing selected value gets a verdict without a score, and the detector does not see it.
+/// A [`Detector`] is a logic by itself: it scores the first value under its own name. A record with a missing
+/// selected value gets a verdict without a score, and the detector does not see it.
 #[derive(Clone, Debug)]
 pub struct Detect<D> {
     detector: D,
@@ -72,39 +72,14 @@ pub struct Detect<D> {
 }
 
 impl<D: Detector> Detect<D> {
-    /// Lets `detector` score the first value of each record, under its own name.
-    pub fn new(detector: D) -> Self {
-        let selection = Selection { name: detector.name().into(), values: vec![(0, "value".into())] };
-        Self { detector, selection }
-    }
-
     /// Lets `detector` score the selected values.
     pub fn select(detector: D, selection: Selection) -> Self {
         Self { detector, selection }
     }
 
-    fn verdict(&self, input: &Record, score: Score) -> Verdict {
-        let attribution = score.attribution.and_then(|index| self.selection.values.get(index));
-        let (index, _) = attribution.unwrap_or(&self.selection.values[0]);
-        let value = Some(input.values[*index]).filter(|value| value.is_finite());
-        Verdict {
-            detector: self.selection.name,
-            value,
-            score: score.score,
-            expected: score.expected,
-            lower: score.lower,
-            upper: score.upper,
-            attribution: attribution.map(|(_, name)| *name),
-            anomalous: false,
-        }
-    }
-
     fn score(&self, state: &mut D::State, time: EventTime, input: &Record) -> Score {
         if let [(index, _)] = self.selection.values[..] {
-            return match input.values[index] {
-                value if value.is_finite() => self.detector.score(state, time, &[value]),
-                _ => Score::WARMING,
-            };
+            return score_one(&self.detector, state, time, input.values[index]);
         }
         let values: Vec<f64> = self.selection.values.iter().map(|(index, _)| input.values[*index]).collect();
         if values.iter().all(|value| value.is_finite()) {
@@ -115,14 +90,48 @@ impl<D: Detector> Detect<D> {
     }
 }
 
+#[inline]
+fn score_one<D: Detector>(detector: &D, state: &mut D::State, time: EventTime, value: f64) -> Score {
+    if value.is_finite() {
+        detector.score(state, time, &[value])
+    } else {
+        Score::WARMING
+    }
+}
+
+#[inline]
+fn verdict(detector: Name, attribution: Option<Name>, value: f64, score: Score) -> Verdict {
+    let Score { score, expected, lower, upper, .. } = score;
+    let value = Some(value).filter(|value| value.is_finite());
+    Verdict { detector, value, score, expected, lower, upper, attribution, anomalous: false }
+}
+
+/// The seed of a key's random numbers: a hash of the detector's name and the key.
+fn seed(detector: &str, key: &Key) -> u64 {
+    xxh3_64_with_seed(key.as_str().as_bytes(), xxh3_64(detector.as_bytes()))
+}
+
+fn save<D: Detector>(detector: &D, state: &D::State, out: &mut Vec<u8>) {
+    state::save(&detector.version(), out);
+    state::save(state, out);
+}
+
+fn restore<D: Detector>(detector: &D, bytes: &mut &[u8]) -> Result<D::State, StateError> {
+    let what = detector.name();
+    let (found, expected) = (state::restore(what, bytes)?, detector.version());
+    if found != expected {
+        return Err(StateError::Version { what: what.to_owned(), expected, found });
+    }
+    state::restore(what, bytes)
+}
+
 impl<D: Detector> Logic for Detect<D> {
     type In = Record;
     type Out = Verdict;
     type State = D::State;
 
     fn start(&self, key: &Key) -> D::State {
-        let name = xxhash_rust::xxh3::xxh3_64(self.detector.name().as_bytes());
-        self.detector.start(xxh3_64_with_seed(key.as_str().as_bytes(), name))
+        Detector::start(&self.detector, seed(self.detector.name(), key))
     }
 
     #[inline]
@@ -134,25 +143,57 @@ impl<D: Detector> Logic for Detect<D> {
         out: &mut impl FnMut(EventTime, Verdict),
     ) {
         let score = self.score(state, time, input);
-        out(time, self.verdict(input, score));
+        let attribution = score.attribution.and_then(|index| self.selection.values.get(index)).copied();
+        let (index, _) = attribution.unwrap_or(self.selection.values[0]);
+        out(time, verdict(self.selection.name, attribution.map(|(_, name)| name), input.values[index], score));
     }
 
     #[inline]
     fn memory(&self, state: &D::State) -> usize {
-        self.detector.memory(state)
+        Detector::memory(&self.detector, state)
     }
 
     fn save(&self, state: &D::State, out: &mut Vec<u8>) {
-        state::save(&self.detector.version(), out);
-        state::save(state, out);
+        save(&self.detector, state, out);
     }
 
     fn restore(&self, bytes: &mut &[u8]) -> Result<D::State, StateError> {
-        let what = self.detector.name();
-        let (found, expected) = (state::restore(what, bytes)?, self.detector.version());
-        if found != expected {
-            return Err(StateError::Version { what: what.to_owned(), expected, found });
-        }
-        state::restore(what, bytes)
+        restore(&self.detector, bytes)
+    }
+}
+
+/// A detector scores the first value of each record, under its own name.
+impl<D: Detector> Logic for D {
+    type In = Record;
+    type Out = Verdict;
+    type State = <D as Detector>::State;
+
+    fn start(&self, key: &Key) -> Self::State {
+        Detector::start(self, seed(self.name(), key))
+    }
+
+    #[inline]
+    fn on_record(
+        &self,
+        state: &mut Self::State,
+        time: EventTime,
+        input: &Record,
+        out: &mut impl FnMut(EventTime, Verdict),
+    ) {
+        let value = input.values.first().copied().unwrap_or(f64::NAN);
+        out(time, verdict(Name::of(self.name()), None, value, score_one(self, state, time, value)));
+    }
+
+    #[inline]
+    fn memory(&self, state: &Self::State) -> usize {
+        Detector::memory(self, state)
+    }
+
+    fn save(&self, state: &Self::State, out: &mut Vec<u8>) {
+        save(self, state, out);
+    }
+
+    fn restore(&self, bytes: &mut &[u8]) -> Result<Self::State, StateError> {
+        restore(self, bytes)
     }
 }

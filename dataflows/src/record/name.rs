@@ -13,6 +13,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(&'static str);
 
+impl Name {
+    /// A name that the program itself gives.
+    pub const fn of(text: &'static str) -> Self {
+        Self(text)
+    }
+}
+
 static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
 
 impl From<&str> for Name {
