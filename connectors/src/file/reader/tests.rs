@@ -1,12 +1,16 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use tempfile::TempDir;
+use tidewatch_dataflows::record::KeyText;
+use tidewatch_dataflows::EventTime;
 
 use super::*;
 use crate::source::testing::Collected;
+use crate::source::Raw;
 
 const FRAMING: Framing = Framing { header: true, multiline: false, delimiter: b',' };
 
@@ -204,4 +208,41 @@ fn what_is_not_a_file_is_refused() {
     assert_eq!(format!("{path} is not a regular file"), error);
     let error = FileReader::open("/nowhere", Offset(0), &FRAMING, false).err().unwrap().to_string();
     assert!(error.starts_with("/nowhere: "), "{error}");
+}
+
+#[test]
+#[ignore = "a measurement: run in release mode, one at a time"]
+fn cost_of_reading_and_of_resuming() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "2024-01-01T00:00:00Z,key-000000,109.9573801274\n".repeat(5_000_000);
+    for path in write(&directory, text.as_bytes()) {
+        for (what, from) in [("read from the start", 0), ("resume at the end", text.len() as u64)] {
+            let mut reader = open(&path, from, false);
+            let mut count = Count(0);
+            let start = std::time::Instant::now();
+            while reader.read(&mut count).unwrap() == Status::More {}
+            let seconds = start.elapsed().as_secs_f64();
+            let speed = text.len() as f64 / 1e6 / seconds;
+            eprintln!("{what} of {}: {speed:.0} MB/s, {} records", path.display(), count.0);
+        }
+    }
+}
+
+/// Counts records.
+struct Count(u64);
+
+impl Intake for Count {
+    fn header(&mut self, _: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+    fn raw(&mut self, _: Raw<'_>) -> ControlFlow<()> {
+        self.0 += 1;
+        ControlFlow::Continue(())
+    }
+    fn row(&mut self, _: Offset, _: EventTime, _: &KeyText, _: &[f64]) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+    fn damaged(&mut self, _: Raw<'_>, _: String) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
