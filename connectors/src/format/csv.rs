@@ -1,11 +1,13 @@
 //! Comma-separated values.
 
-use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
+mod split;
 
 use super::layout::layout_methods;
 use super::plan::{Cell, Plan};
 use super::{excerpt, without_mark, Decoder, Format, Framing, Layout, Row};
 use crate::{Error, Schema};
+
+use split::Splitter;
 
 /// Lines of fields separated by a comma or another byte, quoted as RFC 4180 says.
 ///
@@ -157,76 +159,6 @@ fn counted(fields: usize) -> String {
     format!("{fields} {}", if fields == 1 { "field" } else { "fields" })
 }
 
-/// Splits a record into fields, in buffers that it keeps.
-struct Splitter {
-    delimiter: u8,
-    reader: Reader,
-    unquoted: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-/// The fields of one record.
-struct Fields<'a> {
-    text: &'a [u8],
-    ends: &'a [usize],
-    /// How many bytes stand between two fields in `text`.
-    gap: usize,
-}
-
-impl<'a> Fields<'a> {
-    fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    #[inline]
-    fn get(&self, index: usize) -> &'a [u8] {
-        let start = if index == 0 { 0 } else { self.ends[index - 1] + self.gap };
-        &self.text[start..self.ends[index]]
-    }
-}
-
-impl Splitter {
-    fn new(delimiter: u8) -> Self {
-        // A carriage return is cut off by whoever framed the record; a lone one is part of a field.
-        let terminator = Terminator::Any(b'\n');
-        let reader = ReaderBuilder::new().delimiter(delimiter).terminator(terminator).build();
-        Self { delimiter, reader, unquoted: Vec::new(), ends: Vec::new() }
-    }
-
-    /// Splits at delimiters if there is nothing else to see to, as nearly always.
-    fn split<'a>(&'a mut self, record: &'a [u8]) -> Result<Fields<'a>, String> {
-        self.ends.clear();
-        for at in memchr::memchr3_iter(self.delimiter, b'"', b'\n', record) {
-            if record[at] != self.delimiter {
-                return self.split_slow(record);
-            }
-            self.ends.push(at);
-        }
-        self.ends.push(record.len());
-        Ok(Fields { text: record, ends: &self.ends, gap: 1 })
-    }
-
-    fn split_slow(&mut self, record: &[u8]) -> Result<Fields<'_>, String> {
-        let record =
-            record.strip_suffix(b"\n").map_or(record, |line| line.strip_suffix(b"\r").unwrap_or(line));
-        self.reader.reset();
-        // No field is longer than the record, and each takes a byte of it, but for the last.
-        self.unquoted.resize(record.len() + 1, 0);
-        self.ends.resize(record.len() + 2, 0);
-        let (result, _, bytes, fields) = self.reader.read_record(record, &mut self.unquoted, &mut self.ends);
-        if result != ReadRecordResult::InputEmpty {
-            return Err(format!("holds more than one line: {}", excerpt(record)));
-        }
-        // Inside quotes, the line end is one more byte of the field.
-        let (unquoted, ends) = (&mut self.unquoted[bytes..], &mut self.ends[fields..]);
-        let (result, _, _, last) = self.reader.read_record(b"\n", unquoted, ends);
-        if result != ReadRecordResult::Record {
-            return Err(format!("has a quote that is never closed: {}", excerpt(record)));
-        }
-        Ok(Fields { text: &self.unquoted, ends: &self.ends[..fields + last], gap: 0 })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -340,31 +272,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn the_fast_split_agrees_with_the_slow_one(record in "[ab,;\"\r\t]{0,12}|[ab,;\n\"]{0,12}") {
-            let split = |slow: bool| {
-                let mut splitter = Splitter::new(b',');
-                let fields = match slow {
-                    true => splitter.split_slow(record.as_bytes())?,
-                    false => splitter.split(record.as_bytes())?,
-                };
-                Ok::<_, String>((0..fields.len()).map(|index| fields.get(index).to_vec()).collect::<Vec<_>>())
-            };
-            // An empty line is no record to the slow one, and one empty field to the fast one.
-            prop_assume!(!record.is_empty());
-            prop_assert_eq!(split(true), split(false));
-        }
-
-        #[test]
-        fn what_is_quoted_is_read_again(fields in prop::collection::vec("[ab,\"\n\r é]{0,6}", 1..5)) {
-            let quoted: Vec<_> = fields.iter().map(|field| format!("\"{}\"", field.replace('"', "\"\""))).collect();
-            let record = quoted.join(",");
-            let mut splitter = Splitter::new(b',');
-            let split = splitter.split(record.as_bytes()).unwrap();
-            let read: Vec<_> = (0..split.len()).map(|index| split.get(index)).collect();
-            prop_assert_eq!(fields.iter().map(|field| field.as_bytes()).collect::<Vec<_>>(), read);
-        }
-
         #[test]
         fn a_used_decoder_agrees_with_a_fresh_one(lines in prop::collection::vec("[0-3],[\"ab]{0,3},[0-9.]{0,3}", 1..8)) {
             let format = millis().key(["k"]);

@@ -88,7 +88,7 @@ impl Plan {
                 Part::Slot(slot) => self.key(*slot, cell(*slot), &mut row.key)?,
             }
             if row.key[start..].contains(KEY_SEPARATOR) {
-                let found = excerpt(row.key[start..].as_bytes());
+                let found = excerpt(&row.key.as_bytes()[start..]);
                 return Err(format!("{} holds the key separator U+001F: {found}", self.part_name(part)));
             }
         }

@@ -293,12 +293,11 @@ mod tests {
         }
 
         #[test]
-        fn a_local_time_that_is_written_is_read_again(seconds in -30_000_000_000_i64..30_000_000_000) {
+        // Before 1900 come offsets with seconds, which %z leaves out.
+        fn a_local_time_that_is_written_is_read_again(seconds in -2_208_000_000_i64..30_000_000_000) {
             for zone in ["UTC", "Europe/Berlin", "America/New_York"] {
                 let format = TimeFormat::civil("%F %T %z", zone, Ambiguity::Reject).unwrap();
                 let zoned = jiff::Timestamp::from_second(seconds).unwrap().in_tz(zone).unwrap();
-                // Before standard time, offsets have seconds, which %z leaves out.
-                prop_assume!(zoned.offset().seconds() % 60 == 0);
                 let text = zoned.strftime("%F %T %z").to_string();
                 prop_assert_eq!(Ok(EventTime::from_secs(seconds).unwrap()), format.parse(&text));
             }
