@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tidewatch_connectors::blackhole::Blackhole;
 use tidewatch_connectors::file::{FileSink, FileSource};
-use tidewatch_connectors::generator::Generator;
+use tidewatch_connectors::generator::{self, Generator, Profile};
 use tidewatch_connectors::stdio::{Stderr, Stdin, Stdout};
-use tidewatch_connectors::Sink;
-use tidewatch_dataflows::params::{Default, Kind, Parameter, Params};
+use tidewatch_connectors::{Error, Sink};
+use tidewatch_dataflows::params::{Default, Kind, ParamError, Parameter, Params};
 
 use super::{SinkInfo, SourceInfo};
 
@@ -30,8 +30,7 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             construct: Arc::new(|options, context| {
                 let source = FileSource::new(options.texts("path").to_vec())
                     .follow(options.flag("follow"))
-                    .framing(context.framing.clone())
-                    .max_record(context.max_record);
+                    .framing(context.framing.clone());
                 Ok(Arc::new(source))
             }),
         },
@@ -43,18 +42,18 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             append_times: false,
             falls_silent: |_| true,
             construct: Arc::new(|_, context| {
-                let source = Stdin::new().framing(context.framing.clone()).max_record(context.max_record);
+                let source = Stdin::new().framing(context.framing.clone());
                 Ok(Arc::new(source))
             }),
         },
         SourceInfo {
             name: "generator",
             summary: "synthetic seasonal series with known anomalies",
-            parameters: Generator::PARAMETERS.to_vec(),
+            parameters: generator::PARAMETERS.to_vec(),
             rows: true,
             append_times: false,
             falls_silent: |_| false,
-            construct: Arc::new(|options, _| Ok(Arc::new(Generator::from_params(options)?))),
+            construct: Arc::new(|options, _| Ok(Arc::new(Generator::new(Profile::from_params(options).map_err(configuration)?)?))),
         },
     ]
 }
@@ -75,11 +74,15 @@ fn sink(
     name: &'static str,
     summary: &'static str,
     parameters: Vec<Parameter>,
-    construct: fn(&Params) -> Result<Box<dyn Sink>, tidewatch_connectors::Error>,
+    construct: fn(&Params) -> Result<Box<dyn Sink>, Error>,
 ) -> SinkInfo {
     SinkInfo { name, summary, parameters, construct: Arc::new(construct) }
 }
 
 const fn flag(name: &'static str, doc: &'static str) -> Parameter {
     Parameter::with_default(name, Kind::Flag, Default::Flag(false), doc)
+}
+
+fn configuration(error: ParamError) -> Error {
+    Error::Configuration(error.to_string())
 }
