@@ -68,7 +68,11 @@ impl Error {
     }
 
     /// Nothing of this kind has this name, but something may have a similar one.
-    pub(crate) fn unknown_of<'a>(kind: &str, name: &str, possible: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn unknown_of<'a>(
+        kind: &str,
+        name: &str,
+        possible: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
         Self::Usage(format!("unknown {kind} \"{name}\"{}", config::advice(name, possible)))
     }
 }

@@ -175,7 +175,8 @@ impl Job {
         for detect in &file.detects {
             let info = registry.detectors.get(&detect.detector);
             let info = info.ok_or_else(|| Error::unknown("detector", &detect.detector))?;
-            let values = detect.values.iter().map(|index| (*index, Name::from(schema.values[*index].as_str())));
+            let values =
+                detect.values.iter().map(|index| (*index, Name::from(schema.values[*index].as_str())));
             let selection = Selection { name: detect.name.as_str().into(), values: values.collect() };
             let threshold = Threshold::new(detect.threshold, detect.clear)?;
             let threshold = if all { threshold.and_normal() } else { threshold };

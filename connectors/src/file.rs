@@ -11,9 +11,9 @@ use glob::MatchOptions;
 use tidewatch_dataflows::Offset;
 use timely::scheduling::SyncActivator;
 
-use crate::format::Framing;
+use crate::format::{Format, Framing};
 use crate::source::{Reader, Source};
-use crate::Error;
+use crate::{Error, Input};
 
 pub(crate) mod lines;
 mod reader;
@@ -46,6 +46,16 @@ impl FileSource {
     pub fn new(patterns: Vec<String>) -> Self {
         let framing = Framing { header: false, multiline: false, delimiter: b',' };
         Self { patterns, framing, follow: false }
+    }
+
+    /// Reads the files that match `pattern`.
+    pub fn glob(pattern: &str) -> Self {
+        Self::new(vec![pattern.to_owned()])
+    }
+
+    /// An input of these files, whose records `format` decodes.
+    pub fn format(self, format: impl Format + 'static) -> Input {
+        Input::of_payloads(self.framing(format.framing()), format)
     }
 
     /// Whether to wait for what is appended instead of ending.

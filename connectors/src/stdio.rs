@@ -8,10 +8,11 @@ use std::thread;
 use tidewatch_dataflows::{EventTime, Offset};
 use timely::scheduling::SyncActivator;
 
+use crate::egress::Output;
 use crate::file::lines::Lines;
 use crate::format::Framing;
 use crate::source::{Intake, Reader, Source, Status};
-use crate::{Error, Message, Sink};
+use crate::{Error, Message, Schema, Sink};
 
 /// How much is read at once, in bytes.
 const BLOCK: usize = 64 * 1024;
@@ -164,12 +165,22 @@ impl Stdout {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// Standard output, given JSON lines.
+    pub fn json() -> Output {
+        Output::json(Self::new(), Schema::default())
+    }
 }
 
 impl Stderr {
     /// The standard error of this process.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Standard error, given JSON lines.
+    pub fn json() -> Output {
+        Output::json(Self::new(), Schema::default())
     }
 }
 

@@ -55,7 +55,7 @@ fn compare(recordings: &Path, reference: &BTreeMap<String, Vec<f64>>) -> (usize,
 
 #[test]
 fn oracle_windowed_gaussian_agrees_with_the_benchmark_on_four_recordings() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/nab");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/nab");
     let (recordings, rows, _) = compare(&directory, &reference(&directory));
     assert_eq!((4, 25_651), (recordings, rows));
 }

@@ -24,8 +24,7 @@ impl Check {
             let file = job.file();
             let (path, schema) = (path.display().to_string(), job.schema());
             if voice.json {
-                let report =
-                    json!({ "file": path, "pipeline": file.name, "key": schema.key, "values": schema.values });
+                let report = json!({ "file": path, "pipeline": file.name, "key": schema.key, "values": schema.values });
                 super::say(&report.to_string())?;
             } else if !voice.quiet {
                 super::say(&format!(

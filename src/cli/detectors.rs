@@ -21,7 +21,9 @@ impl Detectors {
         match &self.name {
             Some(name) => match registry.detectors.get(name) {
                 Some(info) => super::say(&describe(info)),
-                None => Err(Error::unknown_of("detector", name, registry.detectors.iter().map(|info| info.name))),
+                None => {
+                    Err(Error::unknown_of("detector", name, registry.detectors.iter().map(|info| info.name)))
+                }
             },
             None if voice.json => registry.detectors.iter().try_for_each(|info| super::say(&describe(info))),
             None => {

@@ -6,7 +6,7 @@ use super::params::Owner;
 use super::reader::{Checked, Reader};
 use super::spec::SourceSpec;
 use super::table::Table;
-use crate::registry::ConnectorInfo;
+use crate::registry::SourceInfo;
 
 /// What a source says of its records before all of it is known to be right.
 pub(super) struct Names {
@@ -85,7 +85,7 @@ fn no_append_times(written: &str) -> String {
     format!("{reason}, which connector {written:?} does not know")
 }
 
-fn never_silent(info: &ConnectorInfo, written: &str) -> String {
+fn never_silent(info: &SourceInfo, written: &str) -> String {
     let follow = info.parameters.iter().any(|parameter| parameter.name == "follow");
     let unless = if follow { " unless its option \"follow\" is true" } else { "" };
     let reason = "\"idle\" is for sources that can fall silent without ending";

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tidewatch_connectors::format::{Ambiguity, Csv, Format, Framing, Json, Layout, Missing, TimeField, TimeFormat};
+use tidewatch_connectors::format::{
+    Ambiguity, Csv, Format, Framing, Json, Layout, Missing, TimeField, TimeFormat,
+};
 use tidewatch_connectors::{Input, Schema};
 
 use crate::config::{Ambiguous, FormatKind, LimitsSpec, Policy, SourceSpec, TimeUnit};

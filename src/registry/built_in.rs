@@ -53,7 +53,9 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             rows: true,
             append_times: false,
             falls_silent: |_| false,
-            construct: Arc::new(|options, _| Ok(Arc::new(Generator::new(Profile::from_params(options).map_err(configuration)?)?))),
+            construct: Arc::new(|options, _| {
+                Ok(Arc::new(Generator::new(Profile::from_params(options).map_err(configuration)?)?))
+            }),
         },
     ]
 }

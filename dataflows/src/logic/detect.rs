@@ -145,7 +145,10 @@ impl<D: Detector> Logic for Detect<D> {
         let score = self.score(state, time, input);
         let attribution = score.attribution.and_then(|index| self.selection.values.get(index)).copied();
         let (index, _) = attribution.unwrap_or(self.selection.values[0]);
-        out(time, verdict(self.selection.name, attribution.map(|(_, name)| name), input.values[index], score));
+        out(
+            time,
+            verdict(self.selection.name, attribution.map(|(_, name)| name), input.values[index], score),
+        );
     }
 
     #[inline]
