@@ -6,8 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+use tidewatch::cluster::{self, Cluster};
 use tidewatch::config;
+use tidewatch::connectors::egress::Output as Egressed;
+use tidewatch::connectors::memory::MemorySink;
+use tidewatch::connectors::{Control, Schema};
 use tidewatch::dataflows::detectors::Catalogue;
+use tidewatch::prelude::*;
 use tidewatch::registry::Registry;
 
 const COMMAND: &str = "cargo run --release -- ";
@@ -93,6 +98,28 @@ fn the_main_job_says_what_the_readme_shows() {
     assert!(shown.iter().any(|(_, shown)| summary.starts_with(&format!("{shown}\n"))), "{summary}");
 }
 
+/// The doctest shows that the dataflow runs; this one, with another sink, what it writes.
+#[test]
+fn the_dataflow_of_the_readme_writes_what_it_shows() {
+    let readme = read("README.md");
+    let (_, shown) = blocks(&readme, "json").swap_remove(0);
+    let (sink, schema) = (MemorySink::default(), Schema::default());
+    let written = sink.clone();
+    cluster::run(Cluster { workers: 2 }, &Control::default(), move |worker| {
+        worker.dataflow::<EventTime, _, _>(|scope| {
+            let input = File::glob("examples/data/*.csv")
+                .format(Csv::header().time("timestamp").value("value"))
+                .lateness(Duration::from_secs(5))
+                .ingest(scope);
+            let logic = window::tumbling("5m").mean().then(EwmaZ::new(0.05)?).then(above(4.0));
+            input.records.keyed(logic).egress(Egressed::json(sink.clone(), schema.clone()));
+            Ok(())
+        })
+    })
+    .expect("the files can be read");
+    assert_eq!(shown, String::from_utf8(written.contents()).expect("JSON is UTF-8"));
+}
+
 /// Completes a part of a pipeline file to a whole one.
 fn complete(part: &str) -> String {
     let mut whole = part.to_owned();
@@ -116,6 +143,16 @@ fn every_pipeline_of_the_readme_is_valid() {
         let parsed = config::parse("README.md", &complete(&block), &|_| None, &Registry::default());
         assert!(parsed.is_ok(), "README.md:{line}: {}", parsed.expect_err("it is not valid"));
     }
+}
+
+/// The README quotes what a misspelt detector in its first pipeline gives.
+#[test]
+fn the_mistake_that_the_readme_shows_is_reported_so() {
+    let readme = read("README.md");
+    let (_, pipeline) = blocks(&readme, "toml").swap_remove(0);
+    let wrong = pipeline.replace("\"ewma-z\"", "\"emwa-z\"");
+    let error = config::parse("slow.toml", &wrong, &|_| None, &Registry::default()).expect_err("it is wrong");
+    assert!(readme.contains(&format!("`{error}`")), "{error}");
 }
 
 #[test]
