@@ -1,7 +1,7 @@
 //! From a source to a stream of records.
 //!
 //! One operator owns, for every source, what event time needs: a capability per partition, its watermark, lateness,
-//! future-dated and idle partitions (DESIGN laws 1 to 3). A reader and a decoder only say what a record is.
+//! future-dated and idle partitions (ARCHITECTURE.md, "Laws"). A reader and a decoder only say what a record is.
 //!
 //! A partition is owned by the worker that its name gives, whatever partitions there are besides.
 
