@@ -7,8 +7,11 @@ use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::lines::BLOCK;
+use crate::format::lines::BLOCK;
 use crate::Error;
+
+/// A byte that UTF-8 never has.
+const NO_TEXT: u8 = 0xff;
 
 /// What has happened to the file below a decompressor.
 #[derive(Debug, Default)]
@@ -39,6 +42,10 @@ impl Read for Tallied {
 pub(super) struct Stream {
     bytes: Box<dyn Read>,
     tally: Rc<Tally>,
+    /// Whether bytes that come before a damage must be looked for in the buffer.
+    gzip: bool,
+    /// The damage behind the bytes that were read last.
+    damage: Option<io::Error>,
 }
 
 impl Stream {
@@ -61,7 +68,8 @@ impl Stream {
                 Box::new(zstd::Decoder::with_buffer(compressed).map_err(Error::io(path))?)
             }
         };
-        Ok(Self { bytes, tally })
+        let gzip = matches!(compression(path), Some(Compression::Gzip));
+        Ok(Self { bytes, tally, gzip, damage: None })
     }
 
     /// Bytes read from disk.
@@ -76,8 +84,23 @@ impl Stream {
 }
 
 impl Read for Stream {
+    /// A gzip decoder that meets a damage has already written what comes before it, but does not say how much. The buffer
+    /// is filled with a byte that no text has, so that it can be seen. If the decoder wrote nothing, nothing is found.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.bytes.read(buffer)
+        if let Some(damage) = self.damage.take() {
+            return Err(damage);
+        }
+        if self.gzip {
+            buffer.fill(NO_TEXT);
+        }
+        self.bytes.read(buffer).or_else(|error| {
+            let written = buffer.iter().rposition(|byte| *byte != NO_TEXT).map_or(0, |last| last + 1);
+            if !self.gzip || self.failed() || error.kind() == io::ErrorKind::Interrupted || written == 0 {
+                return Err(error);
+            }
+            self.damage = Some(error);
+            Ok(written)
+        })
     }
 }
 

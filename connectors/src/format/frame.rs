@@ -123,6 +123,16 @@ impl Framer {
         }
     }
 
+    /// Whether the buffer begins inside a line that is too long.
+    pub(super) fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// Searches the buffer from its start again: it is no longer what it was.
+    pub(super) fn search_again(&mut self) {
+        self.scan.restart();
+    }
+
     fn skip(&mut self, buffer: &[u8]) -> Frame {
         match memchr::memchr(b'\n', buffer) {
             Some(end) => {
