@@ -85,10 +85,7 @@ impl Source for Stdin {
             .name("tidewatch-stdin".into())
             .spawn(move || pump(input, &sender, &waker))
             .map_err(Error::io("the thread that reads standard input"))?;
-        Ok(Box::new(StdinReader {
-            blocks,
-            lines: Lines::new(STDIN, &self.framing, self.max_record, from),
-        }))
+        Ok(Box::new(StdinReader { blocks, lines: Lines::new(STDIN, &self.framing, self.max_record, from) }))
     }
 
     fn falls_silent(&self) -> bool {

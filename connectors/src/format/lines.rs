@@ -313,7 +313,8 @@ mod tests {
         let mut intake = Collected::breaking_every(1);
         while lines.give(&mut intake).unwrap().is_break() {}
         assert_eq!(vec!["a", "c"], intake.payloads());
-        let damaged: Vec<_> = intake.damaged.iter().map(|(at, line, _, why)| (*at, *line, why.as_str())).collect();
+        let damaged: Vec<_> =
+            intake.damaged.iter().map(|(at, line, _, why)| (*at, *line, why.as_str())).collect();
         assert_eq!(vec![(2, Some(2), "the quote is never closed"), (7, Some(4), "torn")], damaged);
     }
 
