@@ -68,7 +68,7 @@ impl Reader for FileReader {
                 }
                 (Ok(0), None) => self.lines.finish()?,
                 (Ok(_), _) => {}
-                (Err(error), _) if error.kind() == ErrorKind::Interrupted => {}
+                (Err(error), _) if error.kind() == ErrorKind::Interrupted => skipped += 1,
                 (Err(error), _) if self.stream.failed() || !is_compressed(&self.path) => {
                     return Err(Error::io(&self.path)(error));
                 }

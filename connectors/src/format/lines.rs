@@ -47,6 +47,13 @@ enum End {
     Damaged(String),
 }
 
+/// What is wrong with the framing of a record.
+#[derive(Clone, Copy)]
+enum Fault {
+    Unterminated,
+    TooLong,
+}
+
 impl Lines {
     /// Records of `name`, whose first byte has offset zero and none of which is longer than `max_record`; gives those
     /// at or after `from`.
@@ -130,24 +137,21 @@ impl Lines {
     /// Gives the records that are complete.
     pub(crate) fn give(&mut self, intake: &mut dyn Intake) -> Result<ControlFlow<()>, Error> {
         loop {
-            let framed = self.framed();
+            let framed = if self.end.is_none() { self.rest.end } else { self.framed() };
             let frame = self.framer.next(&self.buffer[self.rest.start..framed], self.end.is_some());
-            let (range, consumed, lines, damage) = match frame {
+            let (range, consumed, lines, fault) = match frame {
                 Frame::Payload { range, consumed, lines } => (range, consumed, lines, None),
                 Frame::Unterminated { range, consumed, lines } => {
-                    (range, consumed, lines, Some("the quote is never closed".to_owned()))
+                    (range, consumed, lines, Some(Fault::Unterminated))
                 }
-                Frame::TooLong { range, consumed } => {
-                    let reason = format!("record is longer than {} bytes", self.max_record);
-                    (range, consumed, 0, Some(reason))
-                }
+                Frame::TooLong { range, consumed } => (range, consumed, 0, Some(Fault::TooLong)),
                 Frame::Skipped { consumed, lines } => {
                     self.consume(consumed, lines);
                     continue;
                 }
                 Frame::Incomplete => return Ok(self.give_end(intake)),
             };
-            let flow = self.give_record(range, damage, intake)?;
+            let flow = self.give_record(range, fault, intake)?;
             self.consume(consumed, lines);
             if flow.is_break() {
                 return Ok(flow);
@@ -166,10 +170,11 @@ impl Lines {
         }
     }
 
+    #[inline]
     fn give_record(
         &mut self,
         range: Range<usize>,
-        damage: Option<String>,
+        fault: Option<Fault>,
         intake: &mut dyn Intake,
     ) -> Result<ControlFlow<()>, Error> {
         let mut payload = &self.buffer[self.rest.start..][range];
@@ -181,8 +186,8 @@ impl Lines {
             return Ok(ControlFlow::Continue(()));
         }
         if self.header {
-            if let Some(reason) = damage {
-                return Err(self.invalid(format!("the header cannot be read: {reason}")));
+            if let Some(fault) = fault {
+                return Err(self.invalid(format!("the header cannot be read: {}", self.words(fault))));
             }
             intake.header(payload)?;
             self.header = false;
@@ -192,10 +197,18 @@ impl Lines {
             return Ok(ControlFlow::Continue(()));
         }
         let raw = self.raw(payload);
-        Ok(match damage {
-            Some(reason) => intake.damaged(raw, reason),
+        Ok(match fault {
+            Some(fault) => intake.damaged(raw, self.words(fault)),
             None => intake.raw(raw),
         })
+    }
+
+    #[cold]
+    fn words(&self, fault: Fault) -> String {
+        match fault {
+            Fault::Unterminated => "the quote is never closed".to_owned(),
+            Fault::TooLong => format!("record is longer than {} bytes", self.max_record),
+        }
     }
 
     /// Gives the record in which the bytes broke off, once.
@@ -216,12 +229,14 @@ impl Lines {
         flow
     }
 
+    #[inline]
     fn consume(&mut self, bytes: usize, lines: u64) {
         self.rest.start += bytes;
         self.offset += bytes as u64;
         self.line += lines;
     }
 
+    #[inline]
     fn raw<'a>(&self, payload: &'a [u8]) -> Raw<'a> {
         Raw { offset: Offset(self.offset), line: Some(self.line), appended: None, payload }
     }

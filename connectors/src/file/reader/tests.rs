@@ -162,6 +162,27 @@ fn what_comes_before_a_damage_in_gzip_is_not_lost() {
 }
 
 #[test]
+fn only_the_damaged_block_of_a_zstd_frame_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.csv.zst");
+    let text = numbered(60_000);
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.write_all(&text.as_bytes()[..text.len() / 2]).unwrap();
+    encoder.flush().unwrap();
+    let before = encoder.get_ref().len();
+    encoder.write_all(&text.as_bytes()[text.len() / 2..]).unwrap();
+    let mut bytes = encoder.finish().unwrap();
+    // A block of a type that there is not.
+    bytes[before] |= 0x06;
+    fs::write(&path, bytes).unwrap();
+    let got = read(&path, 0, 0);
+    let whole = text[..text.len() / 2].lines().count() - 2;
+    assert_eq!(whole, got.raws.len());
+    let reason = format!("compressed data is damaged from byte {} of the text on: ", text.len() / 2);
+    assert!(got.damaged[0].3.starts_with(&reason), "{:?}", got.damaged);
+}
+
+#[test]
 fn flipped_bytes_never_stop_the_run_and_end_the_partition_at_a_damage() {
     let directory = tempfile::tempdir().unwrap();
     let text = numbered(2_000);
