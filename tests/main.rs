@@ -1,3 +1,6 @@
 //! The integration tests, one binary.
 
 mod config;
+mod determinism;
+mod harness;
+mod layering;
