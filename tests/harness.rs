@@ -10,6 +10,7 @@ mod subject;
 use std::fmt;
 use std::sync::Arc;
 
+use tidewatch::registry::Registry;
 use tidewatch::Error;
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::memory::MemoryRecord;
@@ -95,7 +96,12 @@ impl Attack {
 
     /// A pipeline file; its connector `memory` gives what [`Attack::records`] says.
     pub(crate) fn pipeline(text: &str) -> Self {
-        Self::of(Pipeline::new(text))
+        Self::pipeline_with(Registry::default(), text)
+    }
+
+    /// A pipeline file that names what a registry has.
+    pub(crate) fn pipeline_with(registry: Registry, text: &str) -> Self {
+        Self::of(Pipeline::new(text, registry))
     }
 
     /// A logic, on its own.

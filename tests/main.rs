@@ -1,6 +1,8 @@
 //! The integration tests, one binary.
 
+mod cli;
 mod config;
 mod determinism;
+mod examples;
 mod harness;
 mod layering;

@@ -51,15 +51,16 @@ fn memory(feed: &Feed) -> Memory {
 
 pub(super) struct Pipeline {
     text: String,
+    registry: Registry,
 }
 
 impl Pipeline {
-    pub(super) fn new(text: &str) -> Self {
-        Self { text: text.to_owned() }
+    pub(super) fn new(text: &str, registry: Registry) -> Self {
+        Self { text: text.to_owned(), registry }
     }
 
     fn job(&self, feed: &Feed) -> Result<Job, Error> {
-        let mut registry = Registry::default();
+        let mut registry = self.registry.clone();
         let first = feed.partitions.iter().find_map(|(_, records)| records.first());
         let source = Arc::new(memory(feed));
         registry.add_source(SourceInfo {
