@@ -5,6 +5,7 @@ mod detectors;
 mod generate;
 mod run;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -20,13 +21,13 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// Say more on standard error; twice for even more.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 900)]
     verbose: u8,
     /// Say nothing but errors on standard error.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 901)]
     quiet: bool,
     /// Write what the command says on standard output as JSON, one object per line.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 902)]
     json: bool,
 }
 
@@ -39,16 +40,21 @@ Examples:
   tidewatch generate --records 10000          synthetic records with labelled anomalies
 
 Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 130 interrupted.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed, 2 usage or configuration, 130 interrupted.";
 
 #[derive(Subcommand)]
 enum Command {
     /// Runs a pipeline until its sources end, or Ctrl-C.
+    #[command(after_help = EXIT_CODES)]
     Run(run::Run),
     /// Validates a pipeline file without running it.
+    #[command(after_help = EXIT_CODES)]
     Check(check::Check),
     /// Writes synthetic records, with labelled anomalies.
+    #[command(after_help = EXIT_CODES)]
     Generate(generate::Generate),
     /// Lists the detectors, or describes one.
+    #[command(after_help = EXIT_CODES)]
     Detectors(detectors::Detectors),
 }
 
@@ -63,7 +69,12 @@ struct Voice {
 ///
 /// For a program of one's own: `fn main() -> ExitCode { tidewatch::cli::main(registry) }`.
 pub fn main(registry: Registry) -> ExitCode {
-    let arguments = Arguments::parse();
+    main_with(registry, std::env::args_os())
+}
+
+/// As [`main`], with arguments of the caller's, of which the first names the program.
+pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsString> + Clone>) -> ExitCode {
+    let arguments = Arguments::parse_from(arguments);
     let level = match (arguments.quiet, arguments.verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 0) => LevelFilter::WARN,

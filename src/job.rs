@@ -24,12 +24,17 @@ mod input;
 #[derive(Clone)]
 pub struct Job(Arc<Parts>);
 
+#[derive(Clone)]
 struct Parts {
     file: PipelineFile,
     registry: Registry,
     inputs: Vec<Input>,
     schema: Schema,
+    within: Option<Arc<Within>>,
 }
+
+/// Puts the logic of a job inside another one.
+pub type Within = dyn Fn(DynLogic<Record, Verdict>) -> DynLogic<Record, Verdict> + Send + Sync;
 
 /// A stream with where it goes, made anew for each worker; only one of them opens the sink.
 pub type Outputs = dyn Fn() -> Vec<(Stream, Output)> + Send + Sync;
@@ -47,7 +52,7 @@ impl Job {
             .map(|source| input::open(source, file.limits, registry))
             .collect::<Result<_, _>>()?;
         let schema = inputs.first().map(|input| input.schema().clone()).unwrap_or_default();
-        let job = Self(Arc::new(Parts { file, registry: registry.clone(), inputs, schema }));
+        let job = Self(Arc::new(Parts { file, registry: registry.clone(), inputs, schema, within: None }));
         job.logic(false)?;
         Ok(job)
     }
@@ -69,14 +74,13 @@ impl Job {
 
     /// The same job reading at another pace, which changes no result.
     pub fn at_pace(&self, pace: Pace) -> Self {
-        let Parts { file, registry, inputs, schema } = &*self.0;
-        let inputs = inputs.iter().map(|input| input.clone().pace(pace)).collect();
-        Self(Arc::new(Parts {
-            file: file.clone(),
-            registry: registry.clone(),
-            inputs,
-            schema: schema.clone(),
-        }))
+        let inputs = self.0.inputs.iter().map(|input| input.clone().pace(pace)).collect();
+        Self(Arc::new(Parts { inputs, ..Parts::clone(&self.0) }))
+    }
+
+    /// The same job with its logic inside another one, as a test that watches state puts it.
+    pub fn within(&self, within: Arc<Within>) -> Self {
+        Self(Arc::new(Parts { within: Some(within), ..Parts::clone(&self.0) }))
     }
 
     /// The pipeline's sinks; its anomalies go to standard output if it has none.
@@ -164,7 +168,7 @@ impl Job {
 
     /// The logic that runs per key; with `all`, it emits normal verdicts too.
     fn logic(&self, all: bool) -> Result<DynLogic<Record, Verdict>, Error> {
-        let Parts { file, registry, schema, .. } = &*self.0;
+        let Parts { file, registry, schema, within, .. } = &*self.0;
         let mut steps = Vec::new();
         for step in &file.steps {
             let info = registry.operators.get(&step.operator);
@@ -182,6 +186,10 @@ impl Job {
             let threshold = if all { threshold.and_normal() } else { threshold };
             detections.push((info.construct)(&detect.params, selection)?.then(threshold).erased());
         }
-        Ok(pipelines::compose(steps, detections))
+        let logic = pipelines::compose(steps, detections);
+        Ok(match within {
+            Some(within) => within(logic),
+            None => logic,
+        })
     }
 }

@@ -31,6 +31,7 @@ pub mod prelude {
     pub use tidewatch_dataflows::detectors::{Detector, EwmaZ, Score};
     pub use tidewatch_dataflows::logic::{above, window, Detect, Verdict};
     pub use tidewatch_dataflows::operators::Keyed;
+    pub use tidewatch_dataflows::state::{self, StateError};
     pub use tidewatch_dataflows::{Describe, EventTime, Fields, Key, Logic, Ranked, Record, Span};
     pub use timely::dataflow::operators::Concat;
 

@@ -1,5 +1,10 @@
 //! The integration tests, one binary.
 
+mod cli;
 mod config;
-mod readme;
+mod determinism;
+mod examples;
+mod harness;
 mod ingest;
+mod layering;
+mod readme;

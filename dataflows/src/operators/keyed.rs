@@ -6,7 +6,8 @@
 //! a time before `f` leaves in `(time, partition, offset)` order and goes to its key's logic; then every timer due
 //! before `f` is called. Within a key group, timers go before the records of later times; so a logic sees the
 //! same sequence however the frontier moved. At the true end, timers are due up to the highest watermark that any
-//! partition reached (what a slower frontier could have shown), then every logic emits what is in progress.
+//! partition reached (what a slower frontier could have shown) and, beyond it, up to the key's own last record; then
+//! every logic emits what is in progress. So what a key emits is independent of which keys share its group.
 
 mod buckets;
 mod group;
@@ -198,7 +199,7 @@ impl<L: Logic<In = Record>> KeyedState<L> {
 
     /// Brings state to `limit`: every record and every timer before it. Returns the number of records.
     fn release(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
-        let records = self.release_records(limit, out);
+        let records = self.release_records(limit, EventTime::MAX, out);
         // Capabilities move in whole milliseconds, and so does what leaves.
         self.release_timers(limit.floor_ms(), out);
         self.prune(limit, out);
@@ -207,7 +208,7 @@ impl<L: Logic<In = Record>> KeyedState<L> {
 
     /// Brings state to the true end.
     fn finish(&mut self, end: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
-        let records = self.release_records(EventTime::MAX, out);
+        let records = self.release_records(EventTime::MAX, end.floor_ms(), out);
         self.release_timers(end.floor_ms(), out);
         for group in self.groups.iter_mut() {
             group.on_end(&self.logic, out);
@@ -215,7 +216,7 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         records
     }
 
-    fn release_records(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
+    fn release_records(&mut self, limit: EventTime, end: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
         let Self { logic, limits, buckets, groups, record, .. } = self;
         let mut records = 0;
         buckets.release(limit, |head, values| {
@@ -223,7 +224,7 @@ impl<L: Logic<In = Record>> KeyedState<L> {
             record.time = head.time;
             record.values.clear();
             record.values.extend_from_slice(values);
-            groups.of(head.key.group()).on_record(logic, limits, head, record, out);
+            groups.of(head.key.group()).on_record(logic, limits, head, record, end, out);
         });
         records
     }

@@ -123,7 +123,8 @@ impl<S> Group<S> {
         }
     }
 
-    /// Takes the group's next record; `record` holds its time and values.
+    /// Takes the group's next record; `record` holds its time and values. No record makes a timer of another key due
+    /// at or after `end`.
     #[inline]
     pub(super) fn on_record<L: Logic<In = Record, State = S>>(
         &mut self,
@@ -131,13 +132,17 @@ impl<S> Group<S> {
         limits: &Limits,
         head: &Head,
         record: &Record,
+        end: EventTime,
         out: &mut Outputs<'_, L::Out>,
     ) {
         let time = head.time;
-        if self.due < time {
-            self.on_time(logic, time, out);
+        if self.due < time.min(end) {
+            self.on_time(logic, time.min(end), out);
         }
         let at = self.find(head.key).unwrap_or_else(|| self.insert(head.key, unnamed(head.key)));
+        while self.slots[at as usize].armed < time {
+            self.call(logic, at, out);
+        }
         if self.slots[at as usize].state.is_none() {
             self.start(logic, limits, at, time, out);
         }
@@ -181,22 +186,25 @@ impl<S> Group<S> {
     ) {
         while self.due < limit {
             let Some(Reverse((time, at))) = self.timers.pop() else { break };
-            let slot = &mut self.slots[at as usize];
             // A timer whose state is gone, or that an earlier one replaced, means nothing.
-            if slot.armed == time {
-                slot.armed = EventTime::MAX;
-                let Slot { key, state: Some(state), .. } = slot else {
-                    unreachable!("an evicted key is not armed")
-                };
-                if logic.deadline(state).is_some_and(|deadline| deadline <= time) {
-                    logic.on_time(state, time, &mut |time, value| {
-                        (out.emit)(Emission { time, key: key.clone(), value });
-                    });
-                }
-                self.settle(logic, at);
+            if self.slots[at as usize].armed == time {
+                self.call(logic, at, out);
             }
             self.due = self.timers.peek().map_or(EventTime::MAX, |Reverse((time, _))| *time);
         }
+    }
+
+    /// Calls the earliest timer of a key that has one.
+    fn call<L: Logic<In = Record, State = S>>(&mut self, logic: &L, at: u32, out: &mut Outputs<'_, L::Out>) {
+        let slot = &mut self.slots[at as usize];
+        let time = std::mem::replace(&mut slot.armed, EventTime::MAX);
+        let Slot { key, state: Some(state), .. } = slot else { unreachable!("an evicted key is not armed") };
+        if logic.deadline(state).is_some_and(|deadline| deadline <= time) {
+            logic.on_time(state, time, &mut |time, value| {
+                (out.emit)(Emission { time, key: key.clone(), value });
+            });
+        }
+        self.settle(logic, at);
     }
 
     /// Lets every key emit what is still in progress: no record will follow.

@@ -1,0 +1,269 @@
+//! Final output is a function of the partitions' contents alone: everything keyed goes through the harness.
+
+mod reference;
+
+use std::fmt::Write;
+
+use tidewatch_connectors::generator::Profile;
+use tidewatch_connectors::memory::MemoryRecord;
+use tidewatch_dataflows::detectors::{Catalogue, EwmaZ};
+use tidewatch_dataflows::event::Emission;
+use tidewatch_dataflows::logic::{above, silent_for, window};
+use tidewatch_dataflows::params::{Default as Unsaid, Kind};
+use tidewatch_dataflows::{EventTime, Key, Logic, Span};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::Operator;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::harness::{attack, generated, rows, Attack, Partitions};
+
+/// Generated records with disorder, late ones and anomalies, in several partitions.
+const GENERATOR: &str = r#"
+name = "attacked"
+[[source]]
+name = "numbers"
+connector = "generator"
+options = { records = 1500, keys = 11, partitions = 5, rate = 100, season = "3s", disorder = "400ms", late = 0.05, anomalies = 0.02 }
+lateness = "400ms"
+"#;
+
+fn detect(name: &str, detector: &str, params: &str, threshold: f64) -> String {
+    format!("[[detect]]\nname = \"{name}\"\ndetector = \"{detector}\"\nparams = {{ {params} }}\nthreshold = {threshold}\n")
+}
+
+#[test]
+fn every_detector_is_deterministic() {
+    for info in Catalogue::default().iter() {
+        let mut params = String::new();
+        for parameter in &info.parameters {
+            let value = match (&parameter.default, &parameter.kind) {
+                (Unsaid::Required, Kind::Span) => "\"300ms\"",
+                (Unsaid::Required, _) => "3",
+                _ if info.name == "static" => "30",
+                _ if parameter.name == "warmup" => "20",
+                _ => continue,
+            };
+            let _ =
+                write!(params, "{}{} = {value}", if params.is_empty() { "" } else { ", " }, parameter.name);
+        }
+        let text = GENERATOR.to_owned() + &detect("it", info.name, &params, 0.1);
+        let report = attack(Attack::pipeline(&text).snapshotting());
+        assert!(report.count("anomalies") > 0, "{} finds nothing", info.name);
+        assert!(report.count("late") > 0 && report.count("verdicts") > 0, "{}", info.name);
+    }
+}
+
+#[test]
+fn every_aggregate_and_gap_is_deterministic() {
+    let aggregates = ["mean", "sum", "min", "max", "last", "count", "rate", "quantile"];
+    let gaps = ["skip", "zero", "hold", "alert"];
+    for (at, aggregate) in aggregates.into_iter().enumerate() {
+        // Every aggregate with every size, and every gap with tumbling and sliding windows.
+        for (sizes, gap) in [("1s", gaps[at % 4]), ("100ms", gaps[(at + 1) % 4])] {
+            let quantile = if aggregate == "quantile" { ", quantile = 0.9" } else { "" };
+            let step = format!(
+                "[[step]]\noperator = \"window\"\nparams = {{ every = \"100ms\", size = \"{sizes}\", aggregate = \"{aggregate}\", missing = \"{gap}\"{quantile} }}\n"
+            );
+            let text = GENERATOR.to_owned() + &step + &detect("it", "ewma-z", "warmup = 5", 1.5);
+            let report = attack(Attack::pipeline(&text).snapshotting());
+            assert!(report.count("verdicts") > 100, "{aggregate} {gap}: {}", report.count("verdicts"));
+        }
+    }
+}
+
+#[test]
+fn several_detections_and_sources_and_hysteresis_are_deterministic() {
+    let text = GENERATOR.to_owned()
+        + r#"
+[[source]]
+name = "more"
+connector = "generator"
+options = { seed = 2, records = 700, keys = 7, partitions = 2, rate = 50, disorder = "1s" }
+lateness = "200ms"
+[[detect]]
+name = "z"
+detector = "ewma-z"
+params = { warmup = 10 }
+threshold = 2.5
+clear = 0.5
+[[detect]]
+name = "change"
+detector = "rate-of-change"
+threshold = 100
+[[detect]]
+name = "silent"
+detector = "no-record"
+params = { after = "150ms" }
+threshold = 0
+"#;
+    let report = attack(Attack::pipeline(&text).snapshotting());
+    let anomalies = report.lines("anomalies").iter().map(|line| String::from_utf8_lossy(line).into_owned());
+    for name in ["z", "change", "silent"] {
+        assert!(anomalies.clone().any(|line| line.contains(&format!("\"{name}\""))), "{name}");
+    }
+}
+
+/// CSV lines with two values, of which some lines are no records, and some values are missing.
+fn garbage() -> Partitions {
+    let line = |partition: u64, at: u64| {
+        let random = xxh3_64_with_seed(&at.to_le_bytes(), partition) % 1_000;
+        let time = at * 10 + random % 300;
+        match random % 23 {
+            0 => "not a record".to_owned(),
+            1 => format!("{time},k{},1e999,0", random % 5),
+            2 => format!("{time},\"k{}", random % 5),
+            3 => format!("{time},k{},,{random}", random % 5),
+            4 => "\u{0}\u{fffd}".to_owned(),
+            _ => format!("{time},k{},{random},{}", random % 5, random % 7),
+        }
+    };
+    let records = |partition| (0..600).map(|at| MemoryRecord::raw(line(partition, at))).collect();
+    (0..3).map(|partition| (format!("p{partition}"), records(partition))).collect()
+}
+
+#[test]
+fn garbage_and_several_values_are_deterministic() {
+    let text = r#"
+name = "attacked"
+[[source]]
+name = "lines"
+connector = "memory"
+format = "csv"
+time = { field = "t", unit = "ms" }
+key = ["k"]
+values = ["a", "b"]
+lateness = "200ms"
+missing = "keep"
+[[detect]]
+name = "a"
+detector = "running-range"
+params = { warmup = 3 }
+value = "a"
+threshold = 0.01
+[[detect]]
+name = "b"
+detector = "windowed-gaussian"
+value = "b"
+threshold = 0.5
+"#;
+    let report = attack(Attack::pipeline(text).records(garbage()).header("t,k,a,b").snapshotting());
+    for stream in ["anomalies", "late", "dead_letters"] {
+        assert!(report.count(stream) > 0, "{stream} is empty");
+    }
+}
+
+#[test]
+fn evictions_by_both_limits_are_deterministic() {
+    let text = GENERATOR.replace("keys = 11", "keys = 1200").replace("rate = 100", "rate = 1000");
+    let window = "[[step]]\noperator = \"window\"\nparams = { every = \"20ms\", aggregate = \"quantile\", quantile = 0.5, missing = \"hold\" }\n";
+    for (limits, step) in [("keys = 512", ""), ("keys = 300", window), ("state = \"64KiB\"", window)] {
+        let text = format!("{text}{step}{}[limits]\n{limits}\n", detect("it", "ewma-z", "warmup = 1", 0.1));
+        let report = attack(Attack::pipeline(&text).snapshotting());
+        assert!(report.count("evictions") > 100, "{limits}: {} evictions", report.count("evictions"));
+    }
+}
+
+fn disordered() -> Partitions {
+    let disorder = Span::from_millis(50);
+    generated(Profile { records: 1_500, keys: 9, partitions: 3, disorder, rate: 500.0, ..Profile::default() })
+}
+
+#[test]
+fn a_logic_made_in_code_is_deterministic_in_any_arrival() {
+    let logic =
+        || window::sliding("100ms", "20ms").max().then(EwmaZ::new(0.1).expect("in range")).then(above(1.0));
+    let report =
+        attack(Attack::logic(logic).records(disordered()).shuffled(Span::from_millis(50)).snapshotting());
+    assert!(report.count("emitted") > 0 && report.count("late") == 0);
+    let silent = || silent_for("20ms").then(above(0.0));
+    let report =
+        attack(Attack::logic(silent).records(disordered()).shuffled(Span::from_millis(50)).snapshotting());
+    assert!(report.count("emitted") > 0);
+}
+
+#[test]
+fn a_pipeline_is_the_same_in_any_arrival() {
+    let text = format!(
+        "name = \"attacked\"\n[[source]]\nname = \"rows\"\nconnector = \"memory\"\nlateness = \"50ms\"\n{}",
+        detect("it", "ewma-z", "warmup = 10", 2.0)
+    );
+    let attacked = Attack::pipeline(&text).records(disordered()).shuffled(Span::from_millis(50));
+    assert!(attack(attacked).count("anomalies") > 0);
+}
+
+/// Numbers rows in the order of arrival, which is what no operator may do.
+fn numbered(
+    records: tidewatch_connectors::Ingested<'_>,
+) -> timely::dataflow::StreamVec<'_, EventTime, Emission<f64>> {
+    let to_first = Exchange::new(|_: &(EventTime, Key)| 0);
+    let plain = records.records.rows.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+        timely::dataflow::channels::pact::Pipeline,
+        "Plain",
+        |_, _| {
+            move |input, output| {
+                input.for_each(|time, batch| {
+                    let heads = batch.heads().iter().map(|head| (head.time, Key::new("all")));
+                    output.session(&time).give_iterator(heads);
+                });
+            }
+        },
+    );
+    plain.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(to_first, "Numbered", |_, _| {
+        let mut number = 0.0;
+        move |input, output| {
+            input.for_each(|time, rows| {
+                let mut session = output.session(&time);
+                for (time, key) in rows.drain(..) {
+                    number += 1.0;
+                    session.give(Emission { time, key, value: number });
+                }
+            });
+        }
+    })
+}
+
+#[test]
+fn an_operator_that_works_in_arrival_order_is_found() {
+    let attacked = Attack::dataflow(numbered).records(disordered()).lateness(Span::from_millis(50));
+    let difference = attacked.check().expect_err("arrival order differs").to_string();
+    assert!(difference.starts_with("emitted differs from -w1 batch 1024 at -w1 batch 1"), "{difference}");
+    assert!(difference.contains("\nexpected {") && difference.contains("\nfound    {"), "{difference}");
+}
+
+/// A logic whose snapshot forgets half of what it knows.
+struct Forgetful;
+
+impl Logic for Forgetful {
+    type In = tidewatch_dataflows::Record;
+    type Out = f64;
+    type State = (u32, u32);
+    fn start(&self, _key: &Key) -> (u32, u32) {
+        (0, 0)
+    }
+    fn on_record(
+        &self,
+        state: &mut (u32, u32),
+        time: EventTime,
+        _input: &Self::In,
+        out: &mut impl FnMut(EventTime, f64),
+    ) {
+        *state = (state.0 + 1, state.1 + 2);
+        out(time, f64::from(state.1));
+    }
+    fn save(&self, state: &(u32, u32), out: &mut Vec<u8>) {
+        tidewatch_dataflows::state::save(&state.0, out);
+    }
+    fn restore(&self, bytes: &mut &[u8]) -> Result<(u32, u32), tidewatch_dataflows::state::StateError> {
+        Ok((tidewatch_dataflows::state::restore("forgetful", bytes)?, 0))
+    }
+}
+
+#[test]
+fn a_state_that_does_not_survive_a_snapshot_is_found() {
+    let records = vec![("p".to_owned(), rows(&[(1, "a", 1.0), (2, "a", 1.0), (3, "b", 1.0)]))];
+    assert!(Attack::logic(|| Forgetful).records(records.clone()).check().is_ok());
+    let difference =
+        Attack::logic(|| Forgetful).records(records).snapshotting().check().expect_err("it forgets");
+    assert!(difference.to_string().contains("snapshotting"), "{difference}");
+}

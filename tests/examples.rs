@@ -1,0 +1,110 @@
+//! Every example runs as its comment says, and gives the same in every way of running it.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use tidewatch::registry::Registry;
+
+use crate::harness::{attack, Attack};
+
+#[path = "../examples/custom_detector.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it is a program of its own")]
+mod custom_detector;
+
+fn pipelines() -> Vec<PathBuf> {
+    let entries = fs::read_dir("examples").expect("tests run in the root of the package");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    paths.sort();
+    paths
+}
+
+/// The program of an example, which `cargo test` builds beside the tests.
+fn example(name: &str) -> Command {
+    let tests = env::current_exe().expect("the tests are a program");
+    let profile = tests.parent().and_then(Path::parent).expect("it is in <profile>/deps");
+    Command::new(profile.join("examples").join(name))
+}
+
+/// Runs a program with its results in a file of their own, and returns what it wrote: of each stream, how many
+/// lines, and the first ones.
+fn results(mut command: Command) -> String {
+    let folder = tempfile::tempdir().expect("there is room for it");
+    let out = folder.path().join("out.jsonl");
+    let output = command.env("OUT", &out).output().expect("the program is there");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{command:?}: {}\n{error}", output.status);
+    let mut results = String::new();
+    let mut show = |name: &str, text: &str| {
+        let _ = writeln!(results, "{name}: {} lines", text.lines().count());
+        text.lines().take(2).for_each(|line| results += &format!("  {line}\n"));
+    };
+    show("stdout", &String::from_utf8_lossy(&output.stdout));
+    let mut files: Vec<_> = fs::read_dir(folder.path())
+        .expect("it is there")
+        .map(|entry| entry.expect("a file").path())
+        .collect();
+    files.sort();
+    for file in files {
+        let name = file.file_name().expect("a file has one").to_string_lossy().into_owned();
+        show(&name, &fs::read_to_string(&file).expect("it is text"));
+    }
+    results
+}
+
+fn snapshot(name: &str, results: &str) {
+    insta::with_settings!({
+        snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true
+    }, {
+        insta::assert_snapshot!(format!("example-{name}"), results);
+    });
+}
+
+#[test]
+fn pipeline_files_find_what_their_snapshots_say() {
+    let files = pipelines();
+    assert!(files.len() >= 11, "only {} examples", files.len());
+    for path in files {
+        let name = path.file_stem().expect("a file has one").to_string_lossy().into_owned();
+        let text = fs::read_to_string(&path).expect("it can be read");
+        assert!(
+            text.starts_with("# ") && text.lines().count() <= 40,
+            "{name} is short and says what it shows"
+        );
+        if name != "custom_detector" {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tidewatch"));
+            command.arg("run").arg(&path).arg("-q");
+            snapshot(&name, &results(command));
+        }
+    }
+}
+
+#[test]
+fn programs_find_what_their_snapshots_say() {
+    for name in ["custom_detector", "custom_operator"] {
+        snapshot(name, &results(example(name)));
+    }
+    let mut described = example("custom_detector");
+    described.args(["detectors", "stuck"]);
+    let described = described.output().expect("the program is there").stdout;
+    assert!(String::from_utf8_lossy(&described).starts_with("stuck: values that no longer change\n"));
+}
+
+#[test]
+fn pipeline_files_are_deterministic() {
+    for path in pipelines() {
+        // Its thousands of records take long without optimisation.
+        if path.ends_with("nab.toml") && cfg!(debug_assertions) {
+            continue;
+        }
+        let registry = match path.ends_with("custom_detector.toml") {
+            true => custom_detector::registry(),
+            false => Registry::default(),
+        };
+        let text = fs::read_to_string(&path).expect("it can be read");
+        let report = attack(Attack::pipeline_with(registry, &text).snapshotting());
+        assert!(report.count("anomalies") > 0, "{}", path.display());
+    }
+}

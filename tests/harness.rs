@@ -1,0 +1,273 @@
+//! Attacks on the law that final output depends on the partitions' contents alone (DESIGN §1, law 2).
+//!
+//! `attack(Attack::pipeline(text))` runs the same input with several numbers of workers, batch sizes and interleavings
+//! of the partitions, and compares every final stream byte for byte with a run of one worker.
+
+mod input;
+mod snapshotting;
+mod subject;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tidewatch::registry::Registry;
+use tidewatch::Error;
+use tidewatch_connectors::ingest::Pace;
+use tidewatch_connectors::memory::MemoryRecord;
+use tidewatch_connectors::Ingested;
+use tidewatch_dataflows::event::{Describe, Ranked};
+use tidewatch_dataflows::operators::Limits;
+use tidewatch_dataflows::{Emission, EventTime, Logic, Record, Span};
+use timely::dataflow::StreamVec;
+use timely::ExchangeData;
+
+pub(crate) use input::{generated, Partitions};
+pub(crate) use snapshotting::Snapshotting;
+use subject::{Dataflow, OfLogic, Pipeline, Subject};
+
+/// The payloads of each final stream, in order.
+pub(crate) type Captured = Vec<(&'static str, Vec<Vec<u8>>)>;
+
+/// What a value must be to leave a dataflow.
+pub(crate) trait Output: Describe + Ranked + ExchangeData + Clone {}
+impl<O: Describe + Ranked + ExchangeData + Clone> Output for O {}
+
+/// What must not change a result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    pub(crate) workers: u16,
+    pub(crate) pace: Pace,
+    /// Saves and restores each state after whatever happens to it.
+    pub(crate) snapshotting: bool,
+    /// Shuffles each partition within the lateness, with this seed.
+    pub(crate) arrival: Option<u64>,
+}
+
+impl Setting {
+    const fn new(workers: u16, batch: usize, shuffle: Option<u64>) -> Self {
+        Self { workers, pace: Pace { batch, shuffle }, snapshotting: false, arrival: None }
+    }
+}
+
+const BASELINE: Setting = Setting::new(1, 1024, None);
+const SETTINGS: [Setting; 6] = [
+    Setting::new(1, 1, Some(11)),
+    Setting::new(1, 61, Some(5)),
+    Setting::new(2, 1024, None),
+    Setting::new(2, 7, Some(1)),
+    Setting::new(4, 1024, Some(2)),
+    Setting::new(4, 16, None),
+];
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "-w{} batch {}", self.workers, self.pace.batch)?;
+        if let Some(seed) = self.pace.shuffle {
+            write!(f, ", interleaving seed {seed}")?;
+        }
+        if let Some(seed) = self.arrival {
+            write!(f, ", arrival seed {seed}")?;
+        }
+        f.write_str(if self.snapshotting { ", snapshotting" } else { "" })
+    }
+}
+
+/// The input of an attack that does not come with the pipeline.
+#[derive(Clone, Default)]
+pub(crate) struct Feed {
+    pub(crate) partitions: Partitions,
+    pub(crate) header: Option<String>,
+    pub(crate) lateness: Span,
+}
+
+/// What is attacked, with which input, and how.
+#[derive(Clone)]
+pub(crate) struct Attack {
+    subject: Arc<dyn Subject>,
+    feed: Feed,
+    shuffled: bool,
+    snapshotting: bool,
+}
+
+impl Attack {
+    fn of(subject: impl Subject + 'static) -> Self {
+        Self { subject: Arc::new(subject), feed: Feed::default(), shuffled: false, snapshotting: false }
+    }
+
+    /// A pipeline file; its connector `memory` gives what [`Attack::records`] says.
+    pub(crate) fn pipeline(text: &str) -> Self {
+        Self::pipeline_with(Registry::default(), text)
+    }
+
+    /// A pipeline file that names what a registry has.
+    pub(crate) fn pipeline_with(registry: Registry, text: &str) -> Self {
+        Self::of(Pipeline::new(text, registry))
+    }
+
+    /// A logic, on its own.
+    pub(crate) fn logic<L: Logic<In = Record, Out: Output>>(
+        make: impl Fn() -> L + Send + Sync + 'static,
+    ) -> Self {
+        Self::logic_within(Limits::default(), make)
+    }
+
+    /// A logic within limits.
+    pub(crate) fn logic_within<L: Logic<In = Record, Out: Output>>(
+        limits: Limits,
+        make: impl Fn() -> L + Send + Sync + 'static,
+    ) -> Self {
+        Self::of(OfLogic { make: Arc::new(make), limits })
+    }
+
+    /// Any dataflow over the records.
+    pub(crate) fn dataflow<O: Output>(
+        build: impl for<'s> Fn(Ingested<'s>) -> StreamVec<'s, EventTime, Emission<O>> + Send + Sync + 'static,
+    ) -> Self {
+        Self::of(Dataflow(Arc::new(build)))
+    }
+
+    /// The records of each partition.
+    pub(crate) fn records(mut self, partitions: Partitions) -> Self {
+        self.feed.partitions = partitions;
+        self
+    }
+
+    /// The header line of each partition.
+    pub(crate) fn header(mut self, line: &str) -> Self {
+        self.feed.header = Some(line.to_owned());
+        self
+    }
+
+    /// How late records may be; a pipeline says so itself.
+    pub(crate) fn lateness(mut self, lateness: Span) -> Self {
+        self.feed.lateness = lateness;
+        self
+    }
+
+    /// Also shuffles the records of each partition within `lateness`: the same verdicts and anomalies must come.
+    ///
+    /// No record may be late, and no key may have two records of one time in a partition.
+    pub(crate) fn shuffled(mut self, lateness: Span) -> Self {
+        self.feed.lateness = lateness;
+        self.shuffled = true;
+        self
+    }
+
+    /// Also saves and restores the state of a key after each record and timer: the same bytes must come.
+    pub(crate) fn snapshotting(mut self) -> Self {
+        self.snapshotting = true;
+        self
+    }
+
+    /// Runs what is attacked once.
+    pub(crate) fn run(&self, setting: Setting) -> Result<Captured, Error> {
+        let mut feed = self.feed.clone();
+        if let Some(seed) = setting.arrival {
+            feed.partitions = input::shuffled(&feed.partitions, feed.lateness, seed);
+        }
+        self.subject.run(&feed, &setting)
+    }
+
+    /// Runs the attack.
+    pub(crate) fn check(&self) -> Result<Report, Box<Difference>> {
+        let run = |setting| self.run(setting).map_err(|error| Difference::failed(setting, &error));
+        let expected = run(BASELINE)?;
+        let mut settings = SETTINGS.to_vec();
+        if self.snapshotting {
+            settings.extend(
+                [1, 4].map(|workers| Setting { snapshotting: true, ..Setting::new(workers, 50, Some(3)) }),
+            );
+        }
+        if self.shuffled {
+            let late = expected.iter().any(|(name, lines)| *name == "late" && !lines.is_empty());
+            assert!(
+                !late && input::ties(&self.feed.partitions).is_none(),
+                "shuffled needs no late records, no ties"
+            );
+            settings.extend(
+                [1, 2].map(|seed| Setting { arrival: Some(seed), ..Setting::new(2, 64, Some(seed)) }),
+            );
+        }
+        for setting in settings {
+            let found = run(setting)?;
+            for ((stream, expected), (_, found)) in expected.iter().zip(&found) {
+                if setting.arrival.is_some() && !["verdicts", "anomalies", "emitted"].contains(stream) {
+                    continue;
+                }
+                if expected != found {
+                    return Err(Difference::between(stream, setting, expected, found));
+                }
+            }
+        }
+        let report = Report(expected);
+        assert!(report.0.iter().any(|(_, lines)| !lines.is_empty()), "the attack has no output to compare");
+        Ok(report)
+    }
+}
+
+/// Runs an attack, and fails the test with the first difference.
+pub(crate) fn attack(attack: Attack) -> Report {
+    match attack.check() {
+        Ok(report) => report,
+        Err(difference) => panic!("{difference}"),
+    }
+}
+
+/// What the streams of an attack hold.
+#[derive(Debug)]
+pub(crate) struct Report(Captured);
+
+impl Report {
+    /// The lines of a stream.
+    pub(crate) fn lines(&self, stream: &str) -> &[Vec<u8>] {
+        self.0.iter().find(|(name, _)| *name == stream).map_or(&[], |(_, lines)| lines)
+    }
+
+    /// How many lines a stream has.
+    pub(crate) fn count(&self, stream: &str) -> usize {
+        self.lines(stream).len()
+    }
+}
+
+/// Where a run went another way.
+#[derive(Debug)]
+pub(crate) struct Difference {
+    stream: String,
+    setting: Setting,
+    message: String,
+}
+
+impl Difference {
+    fn failed(setting: Setting, error: &Error) -> Box<Self> {
+        Box::new(Self { stream: "the run itself".to_owned(), setting, message: error.to_string() })
+    }
+
+    fn between(stream: &str, setting: Setting, expected: &[Vec<u8>], found: &[Vec<u8>]) -> Box<Self> {
+        let line = expected.iter().zip(found).take_while(|(expected, found)| expected == found).count();
+        let show = |lines: &[Vec<u8>]| {
+            lines.get(line).map_or("(nothing)".into(), |line| String::from_utf8_lossy(line).into_owned())
+        };
+        let message = format!(
+            "line {} of {} and {}\nexpected {}\nfound    {}",
+            line + 1,
+            expected.len(),
+            found.len(),
+            show(expected),
+            show(found)
+        );
+        Box::new(Self { stream: stream.to_owned(), setting, message })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} differs from {BASELINE} at {}: {}", self.stream, self.setting, self.message)
+    }
+}
+
+/// Records of rows as `(micros, key, value)`, for short tests.
+pub(crate) fn rows(rows: &[(i64, &str, f64)]) -> Vec<MemoryRecord> {
+    rows.iter()
+        .map(|(time, key, value)| MemoryRecord::row(EventTime::from_micros(*time), key, [*value]))
+        .collect()
+}

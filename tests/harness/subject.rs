@@ -1,0 +1,172 @@
+//! What can be attacked: a pipeline file, a logic, a dataflow.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidewatch::cluster::{self, Cluster};
+use tidewatch::config::{self, SinkFormat, Stream};
+use tidewatch::job::Job;
+use tidewatch::registry::{Registry, SourceInfo};
+use tidewatch::Error;
+use tidewatch_connectors::egress::{Egress, Output as Sinking};
+use tidewatch_connectors::memory::{Memory, MemoryRecord, MemorySink};
+use tidewatch_connectors::{Control, Ingested, Input, Schema};
+use tidewatch_dataflows::logic::AnyState;
+use tidewatch_dataflows::operators::{Keyed, KeyedStreams, Limits};
+use tidewatch_dataflows::{Emission, Event, EventTime, Logic, Record};
+use timely::dataflow::StreamVec;
+
+use super::{Captured, Feed, Output, Setting, Snapshotting};
+
+pub(super) trait Subject: Send + Sync {
+    /// Runs it once.
+    fn run(&self, feed: &Feed, setting: &Setting) -> Result<Captured, Error>;
+}
+
+/// A sink for each stream.
+#[derive(Clone, Default)]
+struct Sinks(BTreeMap<&'static str, MemorySink>);
+
+impl Sinks {
+    fn new(streams: &[&'static str]) -> Self {
+        Self(streams.iter().map(|name| (*name, MemorySink::default())).collect())
+    }
+
+    fn take<E: Event>(&self, name: &str, schema: &Schema, stream: StreamVec<'_, EventTime, E>) {
+        stream.egress(Sinking::json(self.0[name].clone(), schema.clone()));
+    }
+
+    fn captured(&self) -> Captured {
+        self.0.iter().map(|(name, sink)| (*name, sink.payloads())).collect()
+    }
+}
+
+fn memory(feed: &Feed) -> Memory {
+    let memory = Memory::new(feed.partitions.clone());
+    match &feed.header {
+        Some(header) => memory.header(header.as_str()),
+        None => memory,
+    }
+}
+
+pub(super) struct Pipeline {
+    text: String,
+    registry: Registry,
+}
+
+impl Pipeline {
+    pub(super) fn new(text: &str, registry: Registry) -> Self {
+        Self { text: text.to_owned(), registry }
+    }
+
+    fn job(&self, feed: &Feed) -> Result<Job, Error> {
+        let mut registry = self.registry.clone();
+        let first = feed.partitions.iter().find_map(|(_, records)| records.first());
+        let source = Arc::new(memory(feed));
+        registry.add_source(SourceInfo {
+            name: "memory",
+            summary: "the records of the attack",
+            parameters: vec![],
+            rows: matches!(first, Some(MemoryRecord::Row { .. })),
+            append_times: false,
+            falls_silent: |_| false,
+            construct: Arc::new(move |_, _| Ok(source.clone())),
+        });
+        let environment = |name: &str| std::env::var(name).ok();
+        Job::new(config::parse("attacked.toml", &self.text, &environment, &registry)?, &registry)
+    }
+}
+
+const STREAMS: [(&str, Stream); 5] = [
+    ("anomalies", Stream::Anomalies),
+    ("verdicts", Stream::Verdicts),
+    ("late", Stream::Late),
+    ("dead_letters", Stream::DeadLetters),
+    ("evictions", Stream::Evictions),
+];
+
+impl Subject for Pipeline {
+    fn run(&self, feed: &Feed, setting: &Setting) -> Result<Captured, Error> {
+        let mut job = self.job(feed)?.at_pace(setting.pace);
+        if setting.snapshotting {
+            // Erased twice instead of once.
+            let overhead = size_of::<AnyState>();
+            job = job.within(Arc::new(move |logic| Snapshotting { logic, overhead }.erased()));
+        }
+        let sinks = Sinks::new(&STREAMS.map(|(name, _)| name));
+        let outputs = {
+            let (job, sinks) = (job.clone(), sinks.clone());
+            move || {
+                let output = |(name, stream): (&str, Stream)| {
+                    let sink = sinks.0[name].clone();
+                    (stream, job.encoded(move || Ok(Box::new(sink)), SinkFormat::Json))
+                };
+                STREAMS.into_iter().map(output).collect()
+            }
+        };
+        job.run(Cluster { workers: setting.workers }, &Control::default(), Arc::new(outputs))?;
+        Ok(sinks.captured())
+    }
+}
+
+/// Runs a dataflow over the records of `feed`.
+fn run(
+    feed: &Feed,
+    setting: &Setting,
+    streams: &[&'static str],
+    build: impl for<'s> Fn(Ingested<'s>, &Sinks, &Schema) + Send + Sync + 'static,
+) -> Result<Captured, Error> {
+    let width = feed.partitions.iter().flat_map(|(_, records)| records).find_map(|record| match record {
+        MemoryRecord::Row { values, .. } => Some(values.len()),
+        MemoryRecord::Raw { .. } => None,
+    });
+    let schema = Schema::new(["key"], (0..width.unwrap_or(1)).map(|index| format!("value{index}")));
+    let input = Input::of_rows(memory(feed), schema.clone()).lateness(feed.lateness).pace(setting.pace);
+    let sinks = Sinks::new(streams);
+    let shared = sinks.clone();
+    cluster::run(Cluster { workers: setting.workers }, &Control::default(), move |worker| {
+        worker.dataflow::<EventTime, _, _>(|scope| build(input.ingest(scope), &shared, &schema));
+        Ok(())
+    })?;
+    Ok(sinks.captured())
+}
+
+pub(super) struct OfLogic<F> {
+    pub(super) make: Arc<F>,
+    pub(super) limits: Limits,
+}
+
+impl<L, F> Subject for OfLogic<F>
+where
+    L: Logic<In = Record, Out: Output>,
+    F: Fn() -> L + Send + Sync + 'static,
+{
+    fn run(&self, feed: &Feed, setting: &Setting) -> Result<Captured, Error> {
+        let (make, limits, snapshotting) = (self.make.clone(), self.limits, setting.snapshotting);
+        run(feed, setting, &["emitted", "evictions", "late"], move |ingested, sinks, schema| {
+            let logic = make();
+            let KeyedStreams { emitted, evicted } = match snapshotting {
+                true => ingested.records.keyed_within(limits, Snapshotting { logic, overhead: 0 }),
+                false => ingested.records.keyed_within(limits, logic),
+            };
+            sinks.take("emitted", schema, emitted);
+            sinks.take("evictions", schema, evicted);
+            sinks.take("late", schema, ingested.late);
+        })
+    }
+}
+
+pub(super) struct Dataflow<F>(pub(super) Arc<F>);
+
+impl<O, F> Subject for Dataflow<F>
+where
+    O: Output,
+    F: for<'s> Fn(Ingested<'s>) -> StreamVec<'s, EventTime, Emission<O>> + Send + Sync + 'static,
+{
+    fn run(&self, feed: &Feed, setting: &Setting) -> Result<Captured, Error> {
+        let build = self.0.clone();
+        run(feed, setting, &["emitted"], move |ingested, sinks, schema| {
+            sinks.take("emitted", schema, build(ingested));
+        })
+    }
+}
