@@ -15,14 +15,18 @@ const CONNECTORS: [&str; 6] = ["blackhole", "file", "generator", "memory", "stdi
 const ARROWS: [Forbidden; 5] = [
     Forbidden {
         folder: "dataflows/src",
-        words: &["std::fs", "std::net", "std::thread", "SystemTime", "Instant", "tokio", "tidewatch_connectors"],
+        words: &[
+            "std::fs",
+            "std::net",
+            "std::thread",
+            "SystemTime",
+            "Instant",
+            "tokio",
+            "tidewatch_connectors",
+        ],
         reason: "what is computed has no clock, file, socket or thread",
     },
-    Forbidden {
-        folder: "dataflows/src/detectors",
-        words: &["timely"],
-        reason: "detectors know no dataflow",
-    },
+    Forbidden { folder: "dataflows/src/detectors", words: &["timely"], reason: "detectors know no dataflow" },
     Forbidden { folder: "dataflows/src/logic", words: &["timely"], reason: "logics know no dataflow" },
     Forbidden {
         folder: "connectors/src",
