@@ -14,16 +14,17 @@ const SOON: Duration = Duration::from_secs(1);
 fn an_interruption_writes_what_is_final_and_nothing_else() {
     for workers in WORKERS {
         // Between two milliseconds, which capabilities do not tell apart.
-        let records = |p: i64| {
-            (0..10).map(|n| MemoryRecord::raw(format!("{},k,{}", n * 1_000_500, 10 * p + n))).collect()
-        };
-        let memory = Memory::new([("p0", records(0)), ("p1", records(1)), ("p2", records(2))]).live();
+        let record = |p: i64, n: i64| MemoryRecord::raw(format!("{},k,{}", n * 1_000_500, 10 * p + n));
+        let memory = Memory::new((0..3).map(|p| (format!("p{p}"), vec![record(p, 0), record(p, 1)]))).live();
         let input = input(&memory).lateness(Span::ZERO);
         let (streams, control) = (Streams::default(), Control::default());
         let run = {
             let (streams, control) = (streams.clone(), control.clone());
             thread::spawn(move || streams.run(input, workers, &control))
         };
+        // Nothing is final before every worker has begun.
+        wait("the first are final", || !text(&streams.scored).is_empty());
+        (2..10).for_each(|n| (0..3).for_each(|p| memory.push(&format!("p{p}"), record(p, n))));
         wait("all are read", || control.counts().records.get() == 30);
         let start = Instant::now();
         control.interrupt();

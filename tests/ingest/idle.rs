@@ -63,7 +63,6 @@ fn a_silent_partition_holds_nobody_back_and_a_replay_takes_the_same_decisions() 
             thread::sleep(Duration::from_millis(8));
             live.is_scored(0) && live.is_scored(1_000_000) && n > 10
         });
-        assert!(!live.is_scored(n - 1), "{workers} workers: the newest is not final yet");
 
         // All are silent.
         wait("the tail is final", || live.is_scored(n - 1));

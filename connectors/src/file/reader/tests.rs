@@ -153,7 +153,7 @@ fn what_comes_before_a_damage_in_gzip_is_not_lost() {
     let whole = text[..text.len() / 2].lines().count() - 2;
     assert_eq!(lines[..whole], got.payloads());
     let [(_, _, payload, reason)] = &got.damaged[..] else { panic!("{:?}", got.damaged) };
-    assert!(text[..text.len() / 2].as_bytes().ends_with(payload), "{payload:?}");
+    assert!(text.as_bytes()[..text.len() / 2].ends_with(payload), "{payload:?}");
     let expected = format!(
         "compressed data is damaged from byte {} of the text on: corrupt deflate stream",
         text.len() / 2
