@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tidewatch_connectors::Control;
+use tidewatch_connectors::{Control, Error as ConnectorError};
 use timely::worker::Worker;
 
 use crate::Error;
@@ -93,19 +93,19 @@ where
         shared.install();
         let built = build(worker);
         if built.is_err() {
-            // The others must not wait for this one.
-            shared.interrupt();
+            // The others must not wait for this one, whose frontiers will never move.
+            shared.fail(ConnectorError::Configuration("a worker could not build its dataflows".to_owned()));
         }
         drive(worker, &shared);
         built
     })
     .map_err(Error::Internal)?;
     let built: Vec<_> = workers.join().into_iter().collect();
-    if let Some(error) = control.take_failure() {
-        return Err(error.into());
-    }
     for result in built {
         result.map_err(Error::Internal)??;
+    }
+    if let Some(error) = control.take_failure() {
+        return Err(error.into());
     }
     Ok(if control.interrupted() { Outcome::Interrupted } else { Outcome::Done })
 }
@@ -118,8 +118,9 @@ fn drive(worker: &mut Worker, control: &Control) {
     while worker.has_dataflows() && !control.failed() && !control.interrupted() {
         worker.step_or_park(Some(LOOK));
     }
+    // A worker that is done keeps nobody waiting who is interrupted.
+    control.freeze();
     if control.interrupted() {
-        control.freeze();
         while !control.failed() && !control.drained(worker.peers()) {
             worker.step_or_park(Some(Duration::from_millis(1)));
         }

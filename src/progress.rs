@@ -52,7 +52,7 @@ impl Progress {
         }
     }
 
-    /// Shows the run on `watch` until it returns.
+    /// Shows the run until it returns.
     pub fn during<T>(self, run: impl FnOnce() -> T) -> T {
         if self.bar.is_hidden() {
             return run();

@@ -5,4 +5,6 @@ mod config;
 mod determinism;
 mod examples;
 mod harness;
+mod ingest;
 mod layering;
+mod readme;

@@ -153,7 +153,7 @@ impl Control {
         self.0.interrupted.load(Ordering::Acquire)
     }
 
-    /// Notes the watermark that an ingest operator of a worker holds; `None` once it has ended.
+    /// Notes the time at which an ingest operator of a worker holds its least capability; `None` once it has ended.
     pub(crate) fn hold(&self, worker: usize, ingest: usize, watermark: Option<EventTime>) {
         let mut held = lock(&self.0.held);
         match watermark {
@@ -167,7 +167,8 @@ impl Control {
         lock(&self.0.held).values().min().copied()
     }
 
-    /// Notes that one more worker has stopped reading for good. It is called between two steps of the worker.
+    /// Notes that one more worker has stopped reading for good, because of an interruption or the end of its sources. It
+    /// is called between two steps of the worker.
     pub fn freeze(&self) {
         *lock(&self.0.frozen) += 1;
     }

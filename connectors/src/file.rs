@@ -11,11 +11,11 @@ use glob::MatchOptions;
 use tidewatch_dataflows::Offset;
 use timely::scheduling::SyncActivator;
 
+use crate::format::lines::MAX_RECORD;
 use crate::format::{Format, Framing};
 use crate::source::{Reader, Source};
 use crate::{Error, Input};
 
-pub(crate) mod lines;
 mod reader;
 mod sink;
 mod stream;
@@ -37,6 +37,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub struct FileSource {
     patterns: Vec<String>,
     framing: Framing,
+    max_record: usize,
     follow: bool,
 }
 
@@ -44,8 +45,7 @@ impl FileSource {
     /// Reads the files that match any of `patterns`, in which `*`, `?`, `[…]` and `**` are wildcards; a pattern
     /// that is the path of a file means that file.
     pub fn new(patterns: Vec<String>) -> Self {
-        let framing = Framing { header: false, multiline: false, delimiter: b',' };
-        Self { patterns, framing, follow: false }
+        Self { patterns, framing: Framing::lines(), max_record: MAX_RECORD, follow: false }
     }
 
     /// Reads the files that match `pattern`.
@@ -69,6 +69,12 @@ impl FileSource {
         self.framing = framing;
         self
     }
+
+    /// The longest record in bytes, by default a mebibyte; a longer one is a dead letter.
+    pub fn max_record(mut self, bytes: usize) -> Self {
+        self.max_record = bytes;
+        self
+    }
 }
 
 impl Source for FileSource {
@@ -86,7 +92,7 @@ impl Source for FileSource {
     }
 
     fn open(&self, partition: &str, from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
-        Ok(Box::new(reader::FileReader::open(partition, from, &self.framing, self.follow)?))
+        Ok(Box::new(reader::FileReader::open(self, partition, from)?))
     }
 
     fn falls_silent(&self) -> bool {

@@ -14,6 +14,7 @@ pub mod encode;
 pub mod frame;
 pub mod json;
 pub mod layout;
+pub(crate) mod lines;
 mod plan;
 pub mod timestamp;
 

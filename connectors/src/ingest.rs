@@ -1,7 +1,7 @@
 //! From a source to a stream of records.
 //!
 //! One operator owns, for every source, what event time needs: a capability per partition, its watermark, lateness,
-//! future-dated and idle partitions (DESIGN laws 1 to 3). A reader and a decoder only say what a record is.
+//! future-dated and idle partitions (ARCHITECTURE.md, "Laws"). A reader and a decoder only say what a record is.
 //!
 //! A partition is owned by the worker that its name gives, whatever partitions there are besides.
 
@@ -203,6 +203,8 @@ impl Input {
         let (idle, patience, journal) = (self.idle, self.source.patience(), self.journal.clone());
         let mut turns = Turns::new(self.pace);
 
+        // An interruption may come before the first turn.
+        control.hold(index, ingest, Some(EventTime::MIN));
         builder.build(move |mut capabilities| {
             capabilities.truncate(3);
             let mut ends_at = capabilities.pop();
@@ -230,7 +232,8 @@ impl Input {
                 while let Some(at) = turns.next(&feeds).filter(|_| turns_left > 0) {
                     let feed = &mut feeds[at];
                     match feed.read(&rules, turns.pace.batch, &mut dictionary, &mut batch, &mut rejections) {
-                        Ok(0) => {}
+                        // A partition that had nothing costs no turn, but one on a long skip does.
+                        Ok(0) if !feed.is_ready() => {}
                         Ok(_) => turns_left -= 1,
                         Err(error) => return control.fail(error),
                     }
@@ -242,6 +245,7 @@ impl Input {
                     rejected_output.activate().session(rejected_at).give_iterator(rejections.drain(..));
                     if feed.settle() {
                         end = end.max(feed.watermark());
+                        standings.outlive(feed);
                         feeds.swap_remove(at);
                     }
                 }
@@ -256,7 +260,7 @@ impl Input {
                     output.session(&CapabilitySet::new()).give_iterator(standings.tell());
                 }
 
-                control.hold(index, ingest, feeds.iter().map(Feed::watermark).min());
+                control.hold(index, ingest, feeds.iter().map(|feed| feed.watermark().floor_ms()).min());
                 if feeds.is_empty() {
                     if let Some(ends_at) = ends_at.take() {
                         let all = (0..peers as u64).map(|worker| (worker, end));

@@ -40,7 +40,7 @@ impl MemoryJournal {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// All decisions, in the order in which they were taken.
+    /// The last decision at each offset, in the order in which the first one there was taken.
     pub fn all(&self) -> Vec<Decision> {
         self.entries().clone()
     }
@@ -48,7 +48,12 @@ impl MemoryJournal {
 
 impl Journal for MemoryJournal {
     fn append(&self, decision: Decision) -> Result<(), Error> {
-        self.entries().push(decision);
+        let mut entries = self.entries();
+        // At one offset only the last decision counts: a partition that stays silent takes no more room.
+        match entries.iter_mut().rev().find(|earlier| earlier.partition == decision.partition) {
+            Some(last) if last.offset == decision.offset => *last = decision,
+            _ => entries.push(decision),
+        }
         Ok(())
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tidewatch_dataflows::record::KeyText;
 use tidewatch_dataflows::{EventTime, Key, Offset};
@@ -54,6 +53,15 @@ struct Shared {
     partitions: BTreeMap<String, Vec<MemoryRecord>>,
     /// Whether more records may be pushed.
     open: bool,
+    /// Wake the workers that read.
+    wakers: Vec<SyncActivator>,
+}
+
+impl Shared {
+    fn wake(&mut self) {
+        // One whose worker is gone is of no use any more.
+        self.wakers.retain(|waker| waker.activate().is_ok());
+    }
 }
 
 /// Partitions in memory; an offset is an index. Clones share them.
@@ -79,7 +87,7 @@ impl Memory {
     /// Partitions by name with their records.
     pub fn new<N: Into<String>>(partitions: impl IntoIterator<Item = (N, Vec<MemoryRecord>)>) -> Self {
         let partitions = partitions.into_iter().map(|(name, records)| (name.into(), records)).collect();
-        let shared = Arc::new(Mutex::new(Shared { partitions, open: false }));
+        let shared = Arc::new(Mutex::new(Shared { partitions, open: false, wakers: Vec::new() }));
         Self { shared, header: None, live: false }
     }
 
@@ -98,12 +106,16 @@ impl Memory {
 
     /// Appends a record to the partition of this name, which may be new.
     pub fn push(&self, partition: &str, record: MemoryRecord) {
-        lock(&self.shared).partitions.entry(partition.to_owned()).or_default().push(record);
+        let mut shared = lock(&self.shared);
+        shared.partitions.entry(partition.to_owned()).or_default().push(record);
+        shared.wake();
     }
 
     /// Ends all partitions after their last record.
     pub fn end(&self) {
-        lock(&self.shared).open = false;
+        let mut shared = lock(&self.shared);
+        shared.open = false;
+        shared.wake();
     }
 }
 
@@ -116,10 +128,12 @@ impl Source for Memory {
         Ok(lock(&self.shared).partitions.keys().cloned().collect())
     }
 
-    fn open(&self, partition: &str, from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
-        if !lock(&self.shared).partitions.contains_key(partition) {
+    fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+        let mut shared = lock(&self.shared);
+        if !shared.partitions.contains_key(partition) {
             return Err(Error::Configuration(format!("memory has no partition \"{partition}\"")));
         }
+        shared.wakers.push(waker);
         Ok(Box::new(MemoryReader {
             shared: Arc::clone(&self.shared),
             partition: partition.to_owned(),
@@ -136,10 +150,6 @@ impl Source for Memory {
     fn has_append_times(&self) -> bool {
         let dated = |record: &MemoryRecord| matches!(record, MemoryRecord::Raw { appended: Some(_), .. });
         lock(&self.shared).partitions.values().flatten().any(dated)
-    }
-
-    fn patience(&self) -> Option<Duration> {
-        self.live.then_some(Duration::from_millis(1))
     }
 
     /// The number of records.

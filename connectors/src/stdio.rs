@@ -9,7 +9,7 @@ use tidewatch_dataflows::{EventTime, Offset};
 use timely::scheduling::SyncActivator;
 
 use crate::egress::Output;
-use crate::file::lines::Lines;
+use crate::format::lines::{Lines, MAX_RECORD};
 use crate::format::Framing;
 use crate::source::{Intake, Reader, Source, Status};
 use crate::{Error, Message, Schema, Sink};
@@ -29,6 +29,7 @@ const STDIN: &str = "standard input";
 pub struct Stdin {
     input: Mutex<Option<Box<dyn Read + Send>>>,
     framing: Framing,
+    max_record: usize,
 }
 
 impl Stdin {
@@ -39,13 +40,19 @@ impl Stdin {
 
     /// Reads anything else as if it were standard input.
     pub fn from_reader(input: impl Read + Send + 'static) -> Self {
-        let framing = Framing { header: false, multiline: false, delimiter: b',' };
-        Self { input: Mutex::new(Some(Box::new(input))), framing }
+        let input: Box<dyn Read + Send> = Box::new(input);
+        Self { input: Mutex::new(Some(input)), framing: Framing::lines(), max_record: MAX_RECORD }
     }
 
     /// How it falls into records; by default lines without a header.
     pub fn framing(mut self, framing: Framing) -> Self {
         self.framing = framing;
+        self
+    }
+
+    /// The longest record in bytes, by default a mebibyte; a longer one is a dead letter.
+    pub fn max_record(mut self, bytes: usize) -> Self {
+        self.max_record = bytes;
         self
     }
 }
@@ -78,12 +85,7 @@ impl Source for Stdin {
             .name("tidewatch-stdin".into())
             .spawn(move || pump(input, &sender, &waker))
             .map_err(Error::io("the thread that reads standard input"))?;
-        Ok(Box::new(StdinReader {
-            blocks,
-            lines: Lines::new(STDIN, &self.framing, from),
-            read: 0,
-            ended: false,
-        }))
+        Ok(Box::new(StdinReader { blocks, lines: Lines::new(STDIN, &self.framing, self.max_record, from) }))
     }
 
     fn falls_silent(&self) -> bool {
@@ -114,8 +116,6 @@ fn pump(mut input: impl Read, blocks: &SyncSender<io::Result<Vec<u8>>>, waker: &
 struct StdinReader {
     blocks: Receiver<io::Result<Vec<u8>>>,
     lines: Lines,
-    read: u64,
-    ended: bool,
 }
 
 impl Reader for StdinReader {
@@ -124,7 +124,7 @@ impl Reader for StdinReader {
             if self.lines.give(intake)?.is_break() {
                 return Ok(Status::More);
             }
-            if self.ended {
+            if self.lines.ended() {
                 return Ok(Status::Ended);
             }
             let block = match self.blocks.try_recv() {
@@ -135,20 +135,15 @@ impl Reader for StdinReader {
                     return Err(Error::io(STDIN)(reason));
                 }
             };
-            if block.is_empty() {
-                self.ended = true;
-                if self.lines.finish(intake)?.is_break() {
-                    return Ok(Status::More);
-                }
-            } else {
-                self.read += block.len() as u64;
-                self.lines.push(&block);
+            match block.is_empty() {
+                true => self.lines.finish()?,
+                false => self.lines.push(&block),
             }
         }
     }
 
     fn position(&self) -> u64 {
-        self.read
+        self.lines.read()
     }
 }
 

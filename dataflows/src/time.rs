@@ -18,7 +18,7 @@ pub use watermark::Watermark;
 
 /// An instant of event time, in microseconds since 1970-01-01T00:00:00Z.
 ///
-/// This is the timely timestamp of every dataflow (law 1), so a frontier is a watermark.
+/// This is the timely timestamp of every dataflow, so a frontier is a watermark.
 ///
 /// # Examples
 ///

@@ -30,7 +30,8 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             construct: Arc::new(|options, context| {
                 let source = FileSource::new(options.texts("path").to_vec())
                     .follow(options.flag("follow"))
-                    .framing(context.framing.clone());
+                    .framing(context.framing.clone())
+                    .max_record(context.max_record);
                 Ok(Arc::new(source))
             }),
         },
@@ -42,7 +43,7 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             append_times: false,
             falls_silent: |_| true,
             construct: Arc::new(|_, context| {
-                let source = Stdin::new().framing(context.framing.clone());
+                let source = Stdin::new().framing(context.framing.clone()).max_record(context.max_record);
                 Ok(Arc::new(source))
             }),
         },

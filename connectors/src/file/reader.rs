@@ -5,9 +5,9 @@ use std::io::{self, ErrorKind};
 
 use tidewatch_dataflows::Offset;
 
-use super::lines::Lines;
 use super::stream::{is_compressed, Stream};
-use crate::format::Framing;
+use super::FileSource;
+use crate::format::lines::Lines;
 use crate::source::{Intake, Reader, Status};
 use crate::Error;
 
@@ -21,18 +21,17 @@ pub(super) struct FileReader {
     lines: Lines,
     /// Which file it was when it was opened, if it is followed.
     followed: Option<Identity>,
-    ended: bool,
 }
 
 impl FileReader {
-    pub(super) fn open(path: &str, from: Offset, framing: &Framing, follow: bool) -> Result<Self, Error> {
+    pub(super) fn open(source: &FileSource, path: &str, from: Offset) -> Result<Self, Error> {
         let stream = Stream::open(path)?;
-        let followed = match follow && !is_compressed(path) {
+        let followed = match source.follow && !is_compressed(path) {
             true => Some(identity(&std::fs::metadata(path).map_err(Error::io(path))?)),
             false => None,
         };
-        let lines = Lines::new(path, framing, from);
-        Ok(Self { path: path.to_owned(), stream, lines, followed, ended: false })
+        let lines = Lines::new(path, &source.framing, source.max_record, from);
+        Ok(Self { path: path.to_owned(), stream, lines, followed })
     }
 
     /// Checks that what has been read of a followed file is still there.
@@ -52,38 +51,32 @@ impl Reader for FileReader {
     fn read(&mut self, intake: &mut dyn Intake) -> Result<Status, Error> {
         let mut skipped = 0;
         loop {
-            if self.ended {
-                return Ok(Status::Ended);
-            }
             if self.lines.give(intake)?.is_break() {
                 return Ok(Status::More);
+            }
+            if self.lines.ended() {
+                return Ok(Status::Ended);
             }
             skipped += usize::from(self.lines.behind());
             if skipped > SKIPPED_AT_ONCE {
                 return Ok(Status::More);
             }
-            let flow = match (self.lines.fill(&mut self.stream), self.followed) {
+            match (self.lines.fill(&mut self.stream), self.followed) {
                 (Ok(0), Some(opened)) => {
                     self.check(opened)?;
                     return Ok(Status::Pending);
                 }
-                (Ok(0), None) => {
-                    let flow = self.lines.finish(intake)?;
-                    self.ended = true;
-                    flow
-                }
-                (Ok(_), _) => continue,
-                (Err(error), _) if error.kind() == ErrorKind::Interrupted => continue,
+                (Ok(0), None) => self.lines.finish()?,
+                (Ok(_), _) => {}
+                (Err(error), _) if error.kind() == ErrorKind::Interrupted => skipped += 1,
                 (Err(error), _) if self.stream.failed() || !is_compressed(&self.path) => {
                     return Err(Error::io(&self.path)(error));
                 }
                 (Err(error), _) => {
-                    self.ended = true;
-                    self.lines.break_off(format!("compressed data is damaged: {error}"), intake)
+                    let at = self.lines.read();
+                    let reason = format!("compressed data is damaged from byte {at} of the text on: {error}");
+                    self.lines.break_off(reason);
                 }
-            };
-            if flow.is_break() {
-                return Ok(Status::More);
             }
         }
     }

@@ -7,8 +7,14 @@ use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::lines::BLOCK;
+use crate::format::lines::BLOCK;
 use crate::Error;
+
+/// A byte that UTF-8 never has.
+const NO_TEXT: u8 = 0xff;
+
+/// How much of a zstd file is read at once close to a damage.
+const STEP: usize = 1024;
 
 /// What has happened to the file below a decompressor.
 #[derive(Debug, Default)]
@@ -36,49 +42,116 @@ impl Read for Tallied {
 }
 
 /// The decompressed bytes of a file, with the number of bytes that were read for them.
+///
+/// A decoder that meets a damage keeps back good bytes before it. So the file is then read once more, up to where it
+/// had come and on with care: zstd in small steps, which end at the block with the damage; gzip into a buffer filled
+/// with a byte that no text has, which shows what the decoder wrote before it gave up.
 pub(super) struct Stream {
+    path: String,
     bytes: Box<dyn Read>,
     tally: Rc<Tally>,
+    /// How many bytes have been given.
+    given: u64,
+    second: Option<Second>,
+}
+
+/// The second reading.
+struct Second {
+    /// How many bytes are still to come that have been given.
+    left: u64,
+    /// What the first reading had read from disk.
+    position: u64,
+    /// The damage behind the bytes that were read last.
+    damage: Option<io::Error>,
 }
 
 impl Stream {
     /// Opens the file at `path`; its extension says whether it is compressed.
     pub(super) fn open(path: &str) -> Result<Self, Error> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        // Reading anything else, such as a pipe, could block the worker.
-        if !file.metadata().map_err(Error::io(path))?.is_file() {
-            return Err(Error::Configuration(format!("{path} is not a regular file")));
-        }
-        let tally = Rc::new(Tally::default());
-        let tallied = Tallied { file, tally: Rc::clone(&tally) };
-        let bytes: Box<dyn Read> = match compression(path) {
-            None => Box::new(tallied),
-            Some(Compression::Gzip) => {
-                Box::new(MultiGzDecoder::new(BufReader::with_capacity(BLOCK, tallied)))
-            }
-            Some(Compression::Zstd) => {
-                let compressed = BufReader::with_capacity(BLOCK, tallied);
-                Box::new(zstd::Decoder::with_buffer(compressed).map_err(Error::io(path))?)
-            }
-        };
-        Ok(Self { bytes, tally })
+        let (bytes, tally) = decode(path)?;
+        Ok(Self { path: path.to_owned(), bytes, tally, given: 0, second: None })
     }
 
     /// Bytes read from disk.
     pub(super) fn position(&self) -> u64 {
-        self.tally.read.get()
+        self.second.as_ref().map_or(self.tally.read.get(), |second| second.position)
     }
 
     /// Whether reading from disk has failed; if not, an error means that the compressed bytes are damaged.
     pub(super) fn failed(&self) -> bool {
         self.tally.failed.get()
     }
+
+    fn read_with_care(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let failed = self.failed();
+        let Some(second) = &mut self.second else { return Ok(0) };
+        if let Some(damage) = second.damage.take() {
+            return Err(damage);
+        }
+        let gzip = matches!(compression(&self.path), Some(Compression::Gzip));
+        let size = if gzip { buffer.len() } else { buffer.len().min(STEP) };
+        let buffer = &mut buffer[..size];
+        buffer.fill(NO_TEXT);
+        let good = match self.bytes.read(buffer) {
+            Ok(0) if second.left > 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(0) => return Ok(0),
+            Ok(read) => read,
+            Err(error) if !gzip || failed || error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Err(damage) => {
+                second.damage = Some(damage);
+                buffer.iter().rposition(|byte| *byte != NO_TEXT).map_or(0, |last| last + 1)
+            }
+        };
+        let known = usize::try_from(second.left).map_or(good, |left| left.min(good));
+        second.left -= known as u64;
+        if known == good {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        buffer.copy_within(known..good, 0);
+        Ok(good - known)
+    }
 }
 
+/// [`io::ErrorKind::Interrupted`] says, as always, that reading goes on, and lets a worker do something else.
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.bytes.read(buffer)
+        if self.second.is_some() {
+            return self.read_with_care(buffer);
+        }
+        let result = self.bytes.read(buffer);
+        match result {
+            Ok(read) => self.given += read as u64,
+            Err(ref error) if error.kind() == io::ErrorKind::Interrupted || self.failed() => {}
+            Err(_) => {
+                let position = self.position();
+                if let (true, Ok((bytes, tally))) = (is_compressed(&self.path), decode(&self.path)) {
+                    (self.bytes, self.tally) = (bytes, tally);
+                    self.second = Some(Second { left: self.given, position, damage: None });
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+            }
+        }
+        result
     }
+}
+
+fn decode(path: &str) -> Result<(Box<dyn Read>, Rc<Tally>), Error> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    // Reading anything else, such as a pipe, could block the worker.
+    if !file.metadata().map_err(Error::io(path))?.is_file() {
+        return Err(Error::Configuration(format!("{path} is not a regular file")));
+    }
+    let tally = Rc::new(Tally::default());
+    let tallied = Tallied { file, tally: Rc::clone(&tally) };
+    let bytes: Box<dyn Read> = match compression(path) {
+        None => Box::new(tallied),
+        Some(Compression::Gzip) => Box::new(MultiGzDecoder::new(BufReader::with_capacity(BLOCK, tallied))),
+        Some(Compression::Zstd) => {
+            let compressed = BufReader::with_capacity(BLOCK, tallied);
+            Box::new(zstd::Decoder::with_buffer(compressed).map_err(Error::io(path))?)
+        }
+    };
+    Ok((bytes, tally))
 }
 
 enum Compression {

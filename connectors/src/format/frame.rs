@@ -75,6 +75,7 @@ impl Framer {
     ///
     /// The caller gives more bytes after [`Frame::Incomplete`] and no others before it; a buffer of `max_record` + 1
     /// bytes is never incomplete.
+    #[inline]
     pub fn next(&mut self, buffer: &[u8], at_end: bool) -> Frame {
         if self.skipping {
             return self.skip(buffer);
@@ -104,6 +105,7 @@ impl Framer {
     }
 
     /// The record before `end`, or nothing if that is empty.
+    #[inline]
     fn record(&self, window: &[u8], end: usize, consumed: usize) -> Frame {
         let range = trim(window, end);
         let inside = if self.multiline { memchr::memchr_iter(b'\n', &window[..end]).count() } else { 0 };
@@ -123,6 +125,16 @@ impl Framer {
         }
     }
 
+    /// Whether the buffer begins inside a line that is too long.
+    pub(super) fn is_skipping(&self) -> bool {
+        self.skipping
+    }
+
+    /// Searches the buffer from its start again: it is no longer what it was.
+    pub(super) fn search_again(&mut self) {
+        self.scan.restart();
+    }
+
     fn skip(&mut self, buffer: &[u8]) -> Frame {
         match memchr::memchr(b'\n', buffer) {
             Some(end) => {
@@ -140,6 +152,7 @@ fn unterminated(window: &[u8], end: usize, consumed: usize) -> Frame {
 }
 
 /// The bytes before `end`, without a carriage return at the end.
+#[inline]
 fn trim(window: &[u8], end: usize) -> Range<usize> {
     0..end - usize::from(window[..end].ends_with(b"\r"))
 }

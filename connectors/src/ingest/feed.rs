@@ -84,6 +84,11 @@ impl Feed {
         self.watermark.newest()
     }
 
+    /// Whether an earlier run has decided about records that are still to come; this one then decides nothing.
+    pub(super) fn is_replaying(&self) -> bool {
+        !self.decisions.is_empty()
+    }
+
     /// Whether reading may give something at once.
     pub(super) fn is_ready(&self) -> bool {
         self.status == Status::More
@@ -120,6 +125,10 @@ impl Feed {
             earliest: EventTime::MAX,
         };
         self.status = self.reader.read(&mut taking)?;
+        if self.status != Status::More {
+            // They applied when the earlier run stood here, before any record came.
+            taking.decide(*taking.next);
+        }
         let taken = (records - taking.left) as u64;
         let earliest = taking.earliest;
         let counts = rules.control.counts();
@@ -162,6 +171,15 @@ impl Feed {
     }
 }
 
+/// As much of a record as is kept, cut between characters.
+fn beginning(payload: &[u8]) -> &[u8] {
+    let is_inside = |at: &usize| payload.get(*at).is_some_and(|byte| byte & 0xc0 == 0x80);
+    let end = payload.len().min(RAW_BYTES);
+    // No character has more than four bytes; what has such a one is not text.
+    let cut = (end.saturating_sub(3)..=end).rev().find(|at| !is_inside(at));
+    &payload[..cut.unwrap_or(end)]
+}
+
 /// Takes the records of one partition: classifies each one and puts it where it belongs.
 struct Taking<'a> {
     rules: &'a Rules,
@@ -179,14 +197,20 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    /// Takes the decisions that apply from this offset on.
+    /// Goes on to the record at this offset.
     #[inline]
     fn reach(&mut self, offset: Offset) {
+        self.decide(offset);
+        *self.next = Offset(offset.0 + 1);
+    }
+
+    /// Takes the decisions that apply from this offset on.
+    #[inline]
+    fn decide(&mut self, offset: Offset) {
         while self.decisions.front().is_some_and(|decision| decision.offset <= offset) {
             let decision = self.decisions.pop_front().expect("it was just seen");
             self.watermark.force(decision.watermark);
         }
-        *self.next = Offset(offset.0 + 1);
     }
 
     #[inline]
@@ -223,7 +247,7 @@ impl Taking<'_> {
             line: raw.line,
             event_time: time,
             reason,
-            raw: raw.payload[..raw.payload.len().min(RAW_BYTES)].to_vec(),
+            raw: beginning(raw.payload).to_vec(),
             raw_bytes: raw.payload.len() as u64,
         });
     }
@@ -233,15 +257,18 @@ impl Taking<'_> {
         self.reject(Cause::Late, watermark, raw, Some(time), reason);
     }
 
-    fn decode(&mut self, raw: Raw<'_>) -> Result<(), String> {
-        let decoder = self.decoder.as_mut().ok_or("the source gives payloads, but has no format")?;
-        decoder.decode(raw.payload, self.row)?;
+    /// Decodes a record, or says what is wrong with it and its event time, if that could be read.
+    fn decode(&mut self, raw: Raw<'_>) -> Result<(), (String, Option<EventTime>)> {
+        let Some(decoder) = &mut self.decoder else {
+            return Err(("the source gives payloads, but has no format".to_owned(), None));
+        };
+        decoder.decode(raw.payload, self.row).map_err(|reason| (reason, None))?;
         if let (Some(max), Some(appended)) = (self.rules.max_future, raw.appended) {
             if self.row.time > appended.saturating_add(max) {
                 let time = self.row.time;
-                return Err(format!(
-                    "in the future: {time} is more than {max} after it was appended, {appended}"
-                ));
+                let reason =
+                    format!("in the future: {time} is more than {max} after it was appended, {appended}");
+                return Err((reason, Some(time)));
             }
         }
         Ok(())
@@ -258,8 +285,8 @@ impl Intake for Taking<'_> {
     fn raw(&mut self, raw: Raw<'_>) -> ControlFlow<()> {
         self.reach(raw.offset);
         let watermark = self.watermark.time();
-        if let Err(reason) = self.decode(raw) {
-            self.reject(Cause::Malformed, watermark, raw, None, reason);
+        if let Err((reason, time)) = self.decode(raw) {
+            self.reject(Cause::Malformed, watermark, raw, time, reason);
             return self.more();
         }
         let time = self.row.time;

@@ -54,9 +54,16 @@ impl Standings {
         }
     }
 
-    /// Sees which of this worker's partitions are silent, and has those asked again that had nothing.
+    /// Remembers how far a partition had come that has ended.
+    pub(super) fn outlive(&mut self, feed: &Feed) {
+        self.newest = self.newest.max(feed.newest());
+    }
+
+    /// Sees which of this worker's partitions are silent.
     pub(super) fn look(&mut self, feeds: &mut [Feed], now: Instant, idle: Duration) {
-        let is_silent = |feed: &Feed| !feed.is_ready() && now.duration_since(feed.quiet_since) >= idle;
+        let is_silent = |feed: &Feed| {
+            !feed.is_ready() && !feed.is_replaying() && now.duration_since(feed.quiet_since) >= idle
+        };
         self.silent = feeds.iter().map(is_silent).collect();
         self.newest = feeds.iter().map(Feed::newest).fold(self.newest, EventTime::max);
         let active = feeds.iter().zip(&self.silent).filter(|(_, silent)| !**silent);

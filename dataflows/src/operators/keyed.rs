@@ -37,7 +37,7 @@ use crate::{EventTime, Logic, Record};
 /// [`KeyEvent`]: the key starts anew with its next record, and its windows in progress are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Keys with state.
+    /// Keys with state; a group may have an eighth more than its share.
     pub keys: usize,
     /// Bytes of state, as the logic estimates them.
     pub state: usize,
@@ -51,8 +51,10 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// An equal share and an eighth: hashing does not spread keys quite evenly.
     fn keys_per_group(&self) -> usize {
-        self.keys.div_ceil(KEY_GROUPS).max(1)
+        let share = self.keys.div_ceil(KEY_GROUPS).max(1);
+        share + share / 8
     }
 
     fn state_per_group(&self) -> usize {

@@ -18,9 +18,9 @@ pub struct Dictionary {
 }
 
 impl Default for Dictionary {
-    /// Remembers about a million keys, at most 40 MB.
+    /// Remembers the last million keys; 20 to 40 bytes each.
     fn default() -> Self {
-        Self::with_generation(1 << 19)
+        Self::with_generation(1 << 20)
     }
 }
 

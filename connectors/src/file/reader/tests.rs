@@ -9,6 +9,7 @@ use tidewatch_dataflows::record::KeyText;
 use tidewatch_dataflows::EventTime;
 
 use super::*;
+use crate::format::Framing;
 use crate::source::testing::Collected;
 use crate::source::Raw;
 
@@ -40,7 +41,8 @@ fn write(directory: &TempDir, bytes: &[u8]) -> [PathBuf; 3] {
 }
 
 fn open(path: &Path, from: u64, follow: bool) -> FileReader {
-    FileReader::open(path.to_str().unwrap(), Offset(from), &FRAMING, follow).unwrap()
+    let source = FileSource::glob("*").framing(FRAMING).follow(follow);
+    FileReader::open(&source, path.to_str().unwrap(), Offset(from)).unwrap()
 }
 
 fn read(path: &Path, from: u64, every: usize) -> Collected {
@@ -123,13 +125,61 @@ fn a_compressed_file_that_is_cut_off_gives_what_comes_before_and_one_damage() {
         let (at, of, bytes) = &whole.raws[got.raws.len()];
         assert_eq!((at, of), (offset, line), "{}", path.display());
         assert!(bytes.starts_with(payload), "{}", path.display());
-        assert!(reason.starts_with("compressed data is damaged: "), "{reason}");
+        assert!(reason.starts_with("compressed data is damaged from byte "), "{reason}");
 
         let broken = read(path, 0, 1);
         assert_eq!((&got.raws, &got.damaged), (&broken.raws, &broken.damaged), "however the intake breaks");
         assert_eq!(1, read(path, *offset, 0).damaged.len(), "the damage is the next record");
         assert_eq!(0, read(path, *offset + 1, 0).damaged.len(), "and comes once");
     }
+}
+
+#[test]
+fn what_comes_before_a_damage_in_gzip_is_not_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.csv.gz");
+    let text = numbered(60_000);
+    let lines: Vec<_> = text.lines().skip(1).collect();
+    // Stored blocks, so that the damage has a known place: the length of the block after the first half.
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    encoder.write_all(&text.as_bytes()[..text.len() / 2]).unwrap();
+    encoder.flush().unwrap();
+    let before = encoder.get_ref().len();
+    encoder.write_all(&text.as_bytes()[text.len() / 2..]).unwrap();
+    let mut bytes = encoder.finish().unwrap();
+    bytes[before] = 0x06;
+    fs::write(&path, bytes).unwrap();
+    let got = read(&path, 0, 0);
+    let whole = text[..text.len() / 2].lines().count() - 2;
+    assert_eq!(lines[..whole], got.payloads());
+    let [(_, _, payload, reason)] = &got.damaged[..] else { panic!("{:?}", got.damaged) };
+    assert!(text[..text.len() / 2].as_bytes().ends_with(payload), "{payload:?}");
+    let expected = format!(
+        "compressed data is damaged from byte {} of the text on: corrupt deflate stream",
+        text.len() / 2
+    );
+    assert_eq!(expected, *reason);
+}
+
+#[test]
+fn only_the_damaged_block_of_a_zstd_frame_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.csv.zst");
+    let text = numbered(60_000);
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.write_all(&text.as_bytes()[..text.len() / 2]).unwrap();
+    encoder.flush().unwrap();
+    let before = encoder.get_ref().len();
+    encoder.write_all(&text.as_bytes()[text.len() / 2..]).unwrap();
+    let mut bytes = encoder.finish().unwrap();
+    // A block of a type that there is not.
+    bytes[before] |= 0x06;
+    fs::write(&path, bytes).unwrap();
+    let got = read(&path, 0, 0);
+    let whole = text[..text.len() / 2].lines().count() - 2;
+    assert_eq!(whole, got.raws.len());
+    let reason = format!("compressed data is damaged from byte {} of the text on: ", text.len() / 2);
+    assert!(got.damaged[0].3.starts_with(&reason), "{:?}", got.damaged);
 }
 
 #[test]
@@ -204,9 +254,9 @@ fn a_file_that_ends_before_the_stored_offset_is_an_error_that_names_it() {
 fn what_is_not_a_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().to_str().unwrap();
-    let error = FileReader::open(path, Offset(0), &FRAMING, false).err().unwrap().to_string();
+    let error = FileReader::open(&FileSource::glob(path), path, Offset(0)).err().unwrap().to_string();
     assert_eq!(format!("{path} is not a regular file"), error);
-    let error = FileReader::open("/nowhere", Offset(0), &FRAMING, false).err().unwrap().to_string();
+    let error = FileReader::open(&FileSource::glob(path), "/nowhere", Offset(0)).err().unwrap().to_string();
     assert!(error.starts_with("/nowhere: "), "{error}");
 }
 

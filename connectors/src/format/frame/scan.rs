@@ -29,6 +29,7 @@ impl Scan {
         Self { delimiter, state: State::Start, at: 0 }
     }
 
+    #[inline]
     pub(super) fn restart(&mut self) {
         (self.state, self.at) = (State::Start, 0);
     }
@@ -38,12 +39,17 @@ impl Scan {
     }
 
     /// Finds the line feed that ends the record; `window` begins with the record and has only grown.
+    #[inline]
     pub(super) fn find_end(&mut self, window: &[u8]) -> Option<usize> {
         let Some(delimiter) = self.delimiter else {
             let found = memchr::memchr(b'\n', &window[self.at..]).map(|end| self.at + end);
             self.at = window.len();
             return found;
         };
+        self.find_unquoted(delimiter, window)
+    }
+
+    fn find_unquoted(&mut self, delimiter: u8, window: &[u8]) -> Option<usize> {
         while self.at < window.len() {
             let byte = window[self.at];
             match self.state {

@@ -1,0 +1,125 @@
+//! From the record that completes a time to the final verdicts of that time.
+//!
+//! Shape: open loop, 100 thousand records per second in 4 partitions, in order, 10 thousand keys → exchange → buffer →
+//! EWMA z → every verdict. Reason: how long after event time has passed a record its verdict is final. Unit: milliseconds
+//! between the wall time at which the first record of the next millisecond is due, and the verdict.
+
+#[allow(dead_code, reason = "each bench uses a part of it")]
+mod support;
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion};
+use support::{is_test, percentiles};
+use tidewatch::cluster::{run, Cluster};
+use tidewatch::connectors::{Control, Error, Input, Intake, Reader, Schema, Source, Status};
+use tidewatch::dataflows::logic::Threshold;
+use tidewatch::dataflows::record::KeyText;
+use tidewatch::dataflows::Offset;
+use tidewatch::prelude::*;
+use timely::dataflow::operators::Inspect;
+use timely::scheduling::SyncActivator;
+
+const PARTITIONS: u64 = 4;
+/// Per partition.
+const RECORDS_PER_MS: u64 = 25;
+const KEYS: u64 = 10_000;
+
+/// Records that are due at a wall time, their event time.
+#[derive(Clone)]
+struct Paced {
+    start: Instant,
+    millis: u64,
+    keys: Arc<Vec<KeyText>>,
+}
+
+impl Source for Paced {
+    fn kind(&self) -> &'static str {
+        "paced"
+    }
+    fn partitions(&self) -> Result<Vec<String>, Error> {
+        Ok((0..PARTITIONS).map(|partition| partition.to_string()).collect())
+    }
+    fn open(&self, partition: &str, _from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+        let number = partition.parse().map_err(|_| Error::Configuration("a number".to_owned()))?;
+        Ok(Box::new(PacedReader { source: self.clone(), number, next: 0 }))
+    }
+    fn patience(&self) -> Option<Duration> {
+        Some(Duration::from_micros(500))
+    }
+}
+
+struct PacedReader {
+    source: Paced,
+    number: u64,
+    next: u64,
+}
+
+impl Reader for PacedReader {
+    fn read(&mut self, intake: &mut dyn Intake) -> Result<Status, Error> {
+        let due = self.source.start.elapsed().as_millis() as u64 * RECORDS_PER_MS;
+        while self.next < due.min(self.source.millis * RECORDS_PER_MS) {
+            let millis = (self.next / RECORDS_PER_MS) as i64;
+            let time = EventTime::from_millis(millis).expect("a run of seconds");
+            let key = &self.source.keys[((self.next * PARTITIONS + self.number) * 7919 % KEYS) as usize];
+            self.next += 1;
+            if intake.row(Offset(self.next), time, key, &[(self.next % 97) as f64]) == ControlFlow::Break(())
+            {
+                return Ok(Status::More);
+            }
+        }
+        let ended = self.next == self.source.millis * RECORDS_PER_MS;
+        Ok(if ended { Status::Ended } else { Status::Pending })
+    }
+}
+
+fn open_loop(workers: u16, seconds: u64) -> Vec<u32> {
+    let keys = (0..KEYS).map(|key| Key::new(&format!("key-{key}")).into()).collect();
+    let start = Instant::now() + Duration::from_millis(200);
+    let source = Paced { start, millis: seconds * 1000, keys: Arc::new(keys) };
+    let input = Input::of_rows(source, Schema::new(["key"], ["value"]));
+    let latencies = Arc::new(Mutex::new(Vec::new()));
+    let seen = latencies.clone();
+    run(Cluster { workers }, &Control::default(), move |worker| {
+        let seen = seen.clone();
+        worker.dataflow::<EventTime, _, _>(|scope| {
+            let every_verdict = Threshold::new(4.0, 4.0)?.and_normal();
+            let verdicts = input.ingest(scope).records.keyed(EwmaZ::new(0.05)?.then(every_verdict));
+            verdicts.inspect(move |verdict| {
+                let millis = verdict.time.micros() as u64 / 1000;
+                // Reading begins at the start of a millisecond: the one after it completes this one.
+                let complete = start + Duration::from_millis(millis + 2);
+                let latency = Instant::now().saturating_duration_since(complete);
+                // The first second warms up; the last millisecond ends with the run.
+                if millis > 1000.min(seconds * 500) && millis + 1 < seconds * 1000 {
+                    seen.lock().expect("no worker panics").push(latency.as_micros() as u32);
+                }
+            });
+            Ok(())
+        })
+    })
+    .expect("the run succeeds");
+    let latencies = std::mem::take(&mut *latencies.lock().expect("no worker panics"));
+    latencies
+}
+
+fn latency(criterion: &mut Criterion) {
+    let seconds = if is_test() { 1 } else { 10 };
+    let mut group = criterion.benchmark_group("latency");
+    group.sample_size(10).warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_millis(10));
+    for workers in [1, 2] {
+        let name = format!("latency/w{workers}");
+        let p99_ms = percentiles(&name, open_loop(workers, seconds));
+        println!("{name}: 100000 records/s, p99 {p99_ms:.2} ms (goal 10)");
+        let p99 = Duration::from_secs_f64(p99_ms / 1e3);
+        group.bench_function(BenchmarkId::new("p99", format!("w{workers}")), |bencher| {
+            bencher.iter_custom(|iterations| p99 * iterations as u32);
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, latency);
+criterion_main!(benches);

@@ -1,0 +1,162 @@
+//! Partitions that fall silent.
+
+use super::*;
+
+const IDLE: Duration = Duration::from_millis(60);
+
+/// A run in a thread of its own.
+struct Live {
+    streams: Streams,
+    control: Control,
+    thread: thread::JoinHandle<Result<Outcome, Error>>,
+}
+
+impl Live {
+    fn start(input: Input, workers: u16) -> Self {
+        let (streams, control) = (Streams::default(), Control::default());
+        let thread = {
+            let (streams, control) = (streams.clone(), control.clone());
+            thread::spawn(move || streams.run(input, workers, &control))
+        };
+        Self { streams, control, thread }
+    }
+
+    fn is_scored(&self, value: i64) -> bool {
+        let value = format!("\"value0\":{value}.0");
+        text(&self.streams.scored).contains(&value)
+    }
+
+    fn finish(self) -> ([String; 3], Control) {
+        assert_eq!(Outcome::Done, self.thread.join().unwrap().unwrap());
+        (self.streams.texts(), self.control)
+    }
+}
+
+/// Pushes to two memories, of which one is read while it happens and the other one later.
+struct Both(Memory, Memory);
+
+impl Both {
+    fn new(names: &[&str]) -> Self {
+        let empty = || Memory::new(names.iter().map(|name| (*name, Vec::new())));
+        Self(empty().live(), empty())
+    }
+
+    fn push(&self, partition: &str, record: MemoryRecord) {
+        self.0.push(partition, record.clone());
+        self.1.push(partition, record);
+    }
+}
+
+#[test]
+fn a_silent_partition_holds_nobody_back_and_a_replay_takes_the_same_decisions() {
+    for workers in WORKERS {
+        let memory = Both::new(&["p0", "p1", "p2"]);
+        let journal = MemoryJournal::default();
+        memory.push("p1", record(0, "b", 1_000_000));
+        let live = Live::start(input(&memory.0).idle(IDLE).journal(Arc::new(journal.clone())), workers);
+
+        // One goes on while the others say nothing.
+        let mut n = 0;
+        wait("the first record is final while its partition goes on", || {
+            memory.push("p0", record(n * 1000, if n % 7 == 0 { "old" } else { "a" }, n));
+            n += 1;
+            thread::sleep(Duration::from_millis(8));
+            live.is_scored(0) && live.is_scored(1_000_000) && n > 10
+        });
+        assert!(!live.is_scored(n - 1), "{workers} workers: the newest is not final yet");
+
+        // All are silent.
+        wait("the tail is final", || live.is_scored(n - 1));
+        let silent = ["p0", "p1", "p2"].map(|name| PartitionId::of("m", name));
+        let decided = || journal.all().iter().map(|decision| decision.partition).collect::<Vec<_>>();
+        wait("all three are decided about", || silent.iter().all(|id| decided().contains(id)));
+        let end = EventTime::from_micros((n - 1) * 1_000_000).next_ms();
+        wait("all are at the end", || {
+            silent.iter().all(|id| {
+                journal
+                    .all()
+                    .iter()
+                    .rev()
+                    .find(|one| one.partition == *id)
+                    .is_some_and(|one| one.watermark == end)
+            })
+        });
+
+        // Behind what was decided; then as far as that, and beyond.
+        memory.push("p1", record((n - 1) * 1000, "b", 2_000_000));
+        memory.push("p2", MemoryRecord::raw("?"));
+        memory.push("p1", record((n - 1) * 1000 + 1, "b", 3_000_000));
+        memory.push("p1", record((n + 3) * 1000, "b", 4_000_000));
+        wait("what came later is final", || live.is_scored(4_000_000));
+        memory.0.end();
+        let (texts_, control) = live.finish();
+        assert_eq!(1, control.counts().late.get(), "{workers} workers: {}", texts_[1]);
+        assert_eq!(format!("{},b,2000000", (n - 1) * 1_000_000), field(&texts_[1], "raw"));
+        assert_eq!(end.to_string(), field(&texts_[1], "time"));
+        assert_eq!(end.to_string(), field(&texts_[2], "time"));
+
+        for replay in WORKERS {
+            let input = input(&memory.1).journal(Arc::new(journal.clone()));
+            for pace in [Pace::default(), Pace { batch: 1, shuffle: Some(5) }] {
+                assert_eq!(texts_, texts(&input, replay, pace), "{workers} workers, replayed by {replay}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_an_ended_partition_gave_becomes_final_when_the_others_are_silent() {
+    for workers in WORKERS {
+        let memory = Memory::new([("p0", vec![record(0, "a", 1)])]).live();
+        let input =
+            Input::new(Arc::new(OneEnds(memory.clone())), Some(Arc::new(csv())), csv_schema()).named("m");
+        let live = Live::start(input.lateness(Span::from_secs(5)).idle(IDLE), workers);
+        wait("the record of the ended partition is final", || live.is_scored(7));
+        memory.end();
+        live.finish();
+    }
+}
+
+fn csv_schema() -> tidewatch_connectors::Schema {
+    use tidewatch_connectors::format::Format;
+    csv().schema()
+}
+
+/// A live memory beside a partition that has one record and ends.
+struct OneEnds(Memory);
+
+impl tidewatch_connectors::Source for OneEnds {
+    fn kind(&self) -> &'static str {
+        "one-ends"
+    }
+    fn partitions(&self) -> Result<Vec<String>, tidewatch_connectors::Error> {
+        Ok(vec!["p0".into(), "p1".into()])
+    }
+    fn open(
+        &self,
+        partition: &str,
+        from: tidewatch_dataflows::Offset,
+        waker: timely::scheduling::SyncActivator,
+    ) -> Result<Box<dyn tidewatch_connectors::Reader>, tidewatch_connectors::Error> {
+        match partition {
+            "p0" => self.0.open(partition, from, waker),
+            _ => Memory::new([("p1", vec![record(60_000, "b", 7)])]).open(partition, from, waker),
+        }
+    }
+    fn falls_silent(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn without_idle_a_silent_partition_holds_time_back() {
+    let memory = Memory::new([("p0", vec![]), ("p1", vec![])]).live();
+    let live = Live::start(input(&memory), 2);
+    (0..20).for_each(|n| memory.push("p0", record(n * 1000, "a", n)));
+    wait("all are read", || live.control.counts().records.get() == 20);
+    thread::sleep(2 * IDLE);
+    assert!(!live.is_scored(0));
+    memory.end();
+    let ([scored, ..], _) = live.finish();
+    assert_eq!(20, scored.lines().filter(|line| field(line, "value0") != -1.0).count());
+}
