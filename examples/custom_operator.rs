@@ -1,6 +1,6 @@
 //! A dataflow with a logic of one's own: detects jumps in the difference from record to record.
 //!
-//! `cargo run --example custom_operator -- -w 2` writes the jumps in `data/requests.csv` to standard output.
+//! `cargo run --example custom_operator -- -w 2` writes the jumps in `data/features/requests.csv` to standard output.
 
 use tidewatch::connectors::egress::Output;
 use tidewatch::prelude::*;
@@ -45,7 +45,7 @@ impl Logic for Difference {
 fn main() -> Result<(), Error> {
     execute(std::env::args(), |worker| {
         worker.dataflow::<EventTime, _, _>(|scope| {
-            let requests = File::glob("examples/data/requests.csv")
+            let requests = File::glob("examples/data/features/requests.csv")
                 .format(Csv::header().key(["service"]).value("latency"));
             let schema = requests.schema().clone();
             let detector = EwmaZ::new(0.1).expect("0.1 is in range");
