@@ -1,7 +1,8 @@
 //! A dataflow with a logic of one's own: detects jumps in the difference from record to record.
 //!
-//! `cargo run --example custom_operator -- -w 2` writes the jumps in `data/requests.csv` to standard output.
+//! `cargo run --example custom_operator -- -w 2` writes the jumps in `data/features/requests.csv` to standard output.
 
+use tidewatch::connectors::egress::Output;
 use tidewatch::prelude::*;
 
 /// Replaces each record by its difference from the one before it of the same key.
@@ -44,14 +45,15 @@ impl Logic for Difference {
 fn main() -> Result<(), Error> {
     execute(std::env::args(), |worker| {
         worker.dataflow::<EventTime, _, _>(|scope| {
-            let requests = File::glob("examples/data/requests.csv")
+            let requests = File::glob("examples/data/features/requests.csv")
                 .format(Csv::header().key(["service"]).value("latency"));
+            let schema = requests.schema().clone();
             let detector = EwmaZ::new(0.1).expect("0.1 is in range");
             requests
                 .ingest(scope)
                 .records
                 .keyed(Difference.then(detector).then(above(5.0)))
-                .egress(Stdout::json());
+                .egress(Output::json(Stdout::new(), schema));
         });
         Ok(())
     })

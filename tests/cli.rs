@@ -64,9 +64,9 @@ name = "stdin"
 name = "lines"
 connector = "stdio"
 format = { kind = "csv", header = false }
-time = { field = "0", unit = "s" }
-key = ["1"]
-value = "2"
+time = { field = "1", unit = "s" }
+key = ["2"]
+value = "3"
 [[detect]]
 name = "all"
 detector = "static"
@@ -166,13 +166,23 @@ fn what_cannot_be_read_exits_with_1_and_is_named() {
     assert_eq!(Some(1), said.code);
     assert!(said.err.starts_with("no/such.toml: "), "{}", said.err);
 
-    let generator = GENERATED.find("connector = \"generator\"").expect("it has one");
-    let detect = GENERATED.find("[[detect]]").expect("it has one");
-    let file = "connector = \"file\"\noptions = { path = \"{}/no-such.csv\" }\nformat = \"csv\"\ntime = \"t\"\nvalue = \"v\"\n";
-    let (_folder, path) = pipeline(&[&GENERATED[..generator], file, &GENERATED[detect..]].concat());
+    // A link that leads nowhere: a file that is there but cannot be opened, even by root.
+    let input = "\"file\"\noptions = { path = \"{}/*.csv\" }";
+    let (folder, path) = pipeline(&STDIN.replace("\"stdio\"", input));
+    let said = tidewatch(["run", &path]);
+    assert_eq!(Some(2), said.code, "a pattern that no file matches is a mistake in the pipeline");
+    let link = folder.path().join("link.csv");
+    std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).expect("it can be made");
     let said = tidewatch(["run", &path]);
     assert_eq!(Some(1), said.code, "{}", said.err);
-    assert!(said.err.contains("no-such.csv"), "{}", said.err);
+    assert!(said.err.starts_with(&link.display().to_string()), "{}", said.err);
+
+    let sink =
+        "[[sink]]\nstream = \"late\"\nconnector = \"file\"\noptions = { path = \"{}/no/late.jsonl\" }\n";
+    let (_folder, path) = pipeline(&[GENERATED, sink].concat());
+    let said = tidewatch(["run", &path]);
+    assert_eq!(Some(1), said.code, "{}", said.err);
+    assert!(said.err.contains("no/late.jsonl: "), "{}", said.err);
 }
 
 #[test]

@@ -109,14 +109,15 @@ fn garbage() -> Partitions {
     let line = |partition: u64, at: u64| {
         let random = xxh3_64_with_seed(&at.to_le_bytes(), partition) % 1_000;
         let time = at * 10 + random % 300;
-        match random % 23 {
+        let line = match random % 23 {
             0 => "not a record".to_owned(),
             1 => format!("{time},k{},1e999,0", random % 5),
             2 => format!("{time},\"k{}", random % 5),
             3 => format!("{time},k{},,{random}", random % 5),
-            4 => "\u{0}\u{fffd}".to_owned(),
+            4 => return b"\xff\0\xfe,1,2".to_vec(),
             _ => format!("{time},k{},{random},{}", random % 5, random % 7),
-        }
+        };
+        line.into_bytes()
     };
     let records = |partition| (0..600).map(|at| MemoryRecord::raw(line(partition, at))).collect();
     (0..3).map(|partition| (format!("p{partition}"), records(partition))).collect()

@@ -21,10 +21,17 @@ fn pipelines() -> Vec<PathBuf> {
     paths
 }
 
-/// The program of an example, which `cargo test` builds beside the tests.
+/// The program of an example. `cargo test --test integration` alone does not build it, and would leave an old one.
 fn example(name: &str) -> Command {
     let tests = env::current_exe().expect("the tests are a program");
     let profile = tests.parent().and_then(Path::parent).expect("it is in <profile>/deps");
+    let target = profile.parent().expect("it is in a target folder");
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--offline", "--example", name, "--target-dir"]).arg(target);
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("there is cargo").success(), "{name} does not build");
     Command::new(profile.join("examples").join(name))
 }
 

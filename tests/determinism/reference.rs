@@ -70,7 +70,7 @@ impl Logic for Chronicle {
     fn on_time(&self, past: &mut Past, time: EventTime, out: &mut impl FnMut(EventTime, f64)) {
         let (at, value) = Self::note(past, 2, time, 0.0);
         out(at, value);
-        past.1 = (past.0 % 3 > 0).then(|| Self::after(time, past, 1));
+        past.1 = (!past.0.is_multiple_of(3)).then(|| Self::after(time, past, 1));
     }
     fn on_end(&self, past: &mut Past, out: &mut impl FnMut(EventTime, f64)) {
         if let Some(due) = past.1 {
@@ -249,6 +249,7 @@ fn settings() -> impl Strategy<Value = Setting> {
             pace: Pace { batch, shuffle },
             snapshotting,
             arrival: None,
+            alone: false,
         },
     )
 }

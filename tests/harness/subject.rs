@@ -77,6 +77,7 @@ impl Pipeline {
     }
 }
 
+/// The anomalies come first.
 const STREAMS: [(&str, Stream); 5] = [
     ("anomalies", Stream::Anomalies),
     ("verdicts", Stream::Verdicts),
@@ -95,13 +96,13 @@ impl Subject for Pipeline {
         }
         let sinks = Sinks::new(&STREAMS.map(|(name, _)| name));
         let outputs = {
-            let (job, sinks) = (job.clone(), sinks.clone());
+            let (job, sinks, alone) = (job.clone(), sinks.clone(), setting.alone);
             move || {
                 let output = |(name, stream): (&str, Stream)| {
                     let sink = sinks.0[name].clone();
                     (stream, job.encoded(move || Ok(Box::new(sink)), SinkFormat::Json))
                 };
-                STREAMS.into_iter().map(output).collect()
+                STREAMS.into_iter().take(if alone { 1 } else { STREAMS.len() }).map(output).collect()
             }
         };
         job.run(Cluster { workers: setting.workers }, &Control::default(), Arc::new(outputs))?;
