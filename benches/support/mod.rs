@@ -26,7 +26,7 @@ impl Workload {
         variants: &mut [(&str, &mut dyn FnMut() -> u64)],
     ) {
         let mut check: Option<u64> = None;
-        for round in 0..if is_test() { 1 } else { 7 } {
+        for round in 0..if is_test() { 1 } else { 13 } {
             for (name, run) in variants.iter_mut() {
                 let start = Instant::now();
                 let result = run();

@@ -22,7 +22,7 @@ use timely::dataflow::StreamVec;
 use timely::progress::Antichain;
 use timely::ExchangeData;
 
-pub use buckets::Buckets;
+pub use buckets::{Buckets, Run};
 use group::{Groups, Outputs};
 
 use super::records::by_key_group;
@@ -30,6 +30,9 @@ use super::Records;
 use crate::event::{Emission, KeyEvent};
 use crate::record::{KeyId, RowBatch, KEY_GROUPS};
 use crate::{EventTime, Logic, Record};
+
+/// How many rows have their keys looked up together.
+const LOOKAHEAD: usize = 16;
 
 /// How much keyed state there may be, over all key groups; each group has an equal share.
 ///
@@ -219,12 +222,23 @@ impl<L: Logic<In = Record>> KeyedState<L> {
     fn release_records(&mut self, limit: EventTime, end: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
         let Self { logic, limits, buckets, groups, record, .. } = self;
         let mut records = 0;
-        buckets.release(limit, |head, values| {
-            records += 1;
-            record.time = head.time;
-            record.values.clear();
-            record.values.extend_from_slice(values);
-            groups.of(head.key.group()).on_record(logic, limits, head, record, end, out);
+        buckets.release(limit, |run| {
+            for chunk in run.chunks(LOOKAHEAD) {
+                // Where the keys of the next rows are is looked up together: the loads do not wait for each other.
+                let mut found = [None; LOOKAHEAD];
+                for (at, (_, key, _)) in found.iter_mut().zip(chunk.rows()) {
+                    *at = groups.of(key.group()).find(key);
+                }
+                for (at, (time, key, values)) in found.into_iter().zip(chunk.rows()) {
+                    records += 1;
+                    record.time = time;
+                    match (&mut record.values[..], values) {
+                        ([slot], [value]) => *slot = *value,
+                        _ => values.clone_into(&mut record.values),
+                    }
+                    groups.of(key.group()).on_record(logic, limits, (key, at), record, end, out);
+                }
+            }
         });
         records
     }

@@ -51,7 +51,9 @@ impl RowBatch {
 
     /// An empty batch for rows of `width` values.
     pub fn with_width(width: usize) -> Self {
-        Self { width: u32::try_from(width).expect("fewer than 2^32 value fields"), ..Self::default() }
+        let mut batch = Self::default();
+        batch.set_width(width);
+        batch
     }
 
     /// Values per row.
@@ -75,13 +77,9 @@ impl RowBatch {
     }
 
     /// Appends a row; `values` has [`RowBatch::width`] numbers.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, head: Head, values: &[f64]) {
         debug_assert_eq!(self.width(), values.len());
-        if self.heads.capacity() == 0 {
-            self.heads.reserve_exact(Self::CAPACITY);
-            self.values.reserve_exact(Self::CAPACITY * self.width());
-        }
         self.heads.push(head);
         match *values {
             [value] => self.values.push(value),
@@ -117,6 +115,8 @@ impl RowBatch {
     pub(crate) fn set_width(&mut self, width: usize) {
         debug_assert!(self.is_empty());
         self.width = u32::try_from(width).expect("fewer than 2^32 value fields");
+        self.heads.reserve_exact(Self::CAPACITY);
+        self.values.reserve_exact(Self::CAPACITY * width);
     }
 
     /// Removes rows and dictionary changes, and keeps the allocations.

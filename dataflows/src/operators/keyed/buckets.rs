@@ -4,16 +4,19 @@
 //! that a row waits for the end of its millisecond, not of its bucket. A bucket or slot is sorted once, when it
 //! leaves, by a packed key: time in the bucket (15 bits, in µs), partition (21), index of arrival (28). The index
 //! stands for the offset, because the rows of a partition arrive in offset order: one source worker, one channel.
+//! What waits is no more than the key and that: the buffer is the largest thing that is written and read per row.
 
 use std::collections::BTreeMap;
 
-use crate::record::{Head, PartitionId, RowBatch};
+use crate::record::{Head, KeyId, PartitionId, RowBatch};
 use crate::EventTime;
 
 const SLOTS: i64 = 32;
+const BUCKET_MICROS: i64 = SLOTS * 1_000;
 const TIME_SHIFT: u32 = 49;
 const PARTITION_SHIFT: u32 = 28;
 const INDEX_MASK: u64 = (1 << PARTITION_SHIFT) - 1;
+const PARTITION_MASK: u64 = (1 << TIME_SHIFT) - (1 << PARTITION_SHIFT);
 
 /// Buffers rows until the frontier has passed them.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ pub struct Buckets {
     at: i64,
     slots: Vec<Rows>,
     spare: Vec<Rows>,
-    partitions: Ranks,
+    partitions: Partitions,
     order: Vec<u64>,
     len: usize,
     newest: EventTime,
@@ -40,7 +43,7 @@ impl Default for Buckets {
             at: i64::MIN,
             slots: (0..SLOTS).map(|_| Rows::default()).collect(),
             spare: Vec::new(),
-            partitions: Ranks::default(),
+            partitions: Partitions::default(),
             order: Vec::new(),
             len: 0,
             newest: EventTime::MIN,
@@ -55,24 +58,33 @@ fn millisecond(time: EventTime) -> i64 {
 impl Buckets {
     /// Takes the rows of a batch; none of them is behind a frontier that [`Buckets::release`] has seen.
     pub fn extend(&mut self, batch: &RowBatch) {
-        for (head, values) in batch.rows() {
-            self.push(head, values);
+        if batch.width() == 1 {
+            for (head, value) in batch.heads().iter().zip(batch.values()) {
+                self.push(head, std::slice::from_ref(value));
+            }
+        } else {
+            for (head, values) in batch.rows() {
+                self.push(head, values);
+            }
         }
     }
 
     /// Takes one row.
     #[inline]
     pub fn push(&mut self, head: &Head, values: &[f64]) {
-        self.partitions.note(head.partition);
+        let partition = self.partitions.number(head.partition);
         self.newest = self.newest.max(head.time);
         self.len += 1;
         let millisecond = millisecond(head.time);
         let bucket = millisecond >> 5;
+        let micros = head.time.micros().wrapping_sub(bucket.wrapping_mul(BUCKET_MICROS)) as u64;
+        let place = micros << TIME_SHIFT | partition << PARTITION_SHIFT;
+        let row = Row { place, key: head.key };
         if bucket == self.open {
-            self.slots[(millisecond & (SLOTS - 1)) as usize].push(head, values);
+            self.slots[(millisecond & (SLOTS - 1)) as usize].push(row, values);
         } else {
             let spare = &mut self.spare;
-            self.far.entry(bucket).or_insert_with(|| spare.pop().unwrap_or_default()).push(head, values);
+            self.far.entry(bucket).or_insert_with(|| spare.pop().unwrap_or_default()).push(row, values);
         }
     }
 
@@ -91,12 +103,12 @@ impl Buckets {
         self.newest
     }
 
-    /// Hands out the rows of whole milliseconds before `limit` in `(time, partition, offset)` order.
-    pub fn release(&mut self, limit: EventTime, mut row: impl FnMut(&Head, &[f64])) {
+    /// Hands out the rows of whole milliseconds before `limit` in `(time, partition, offset)` order, run by run.
+    pub fn release(&mut self, limit: EventTime, mut run: impl FnMut(Run<'_>)) {
         let limit = if limit == EventTime::MAX { i64::MAX } else { millisecond(limit) };
         loop {
             let end = (self.open + 1).saturating_mul(SLOTS);
-            self.release_slots(limit.min(end), &mut row);
+            self.release_slots(limit.min(end), &mut run);
             if limit < end {
                 return;
             }
@@ -106,7 +118,7 @@ impl Buckets {
                     self.open(bucket);
                     if self.at + SLOTS <= limit {
                         self.len -= rows.len();
-                        rows.hand_out(bucket << 5, &self.partitions, &mut self.order, &mut row);
+                        rows.hand_out(bucket, &self.partitions, &mut self.order, &mut run);
                     } else {
                         self.deal(&rows);
                     }
@@ -125,12 +137,12 @@ impl Buckets {
     }
 
     /// Hands out the slots of the open bucket that begin before `limit`.
-    fn release_slots(&mut self, limit: i64, row: &mut impl FnMut(&Head, &[f64])) {
+    fn release_slots(&mut self, limit: i64, run: &mut impl FnMut(Run<'_>)) {
         while self.at < limit {
             let slot = &mut self.slots[(self.at & (SLOTS - 1)) as usize];
             if slot.len() > 0 {
                 self.len -= slot.len();
-                slot.hand_out(self.at & !(SLOTS - 1), &self.partitions, &mut self.order, row);
+                slot.hand_out(self.at >> 5, &self.partitions, &mut self.order, run);
                 slot.clear();
             }
             self.at = if self.at == i64::MIN { limit } else { self.at + 1 };
@@ -143,26 +155,33 @@ impl Buckets {
     }
 
     fn deal(&mut self, rows: &Rows) {
-        for (index, head) in rows.heads.iter().enumerate() {
-            let slot = (millisecond(head.time) & (SLOTS - 1)) as usize;
-            self.slots[slot].push(head, rows.values_of(index));
+        for (index, row) in rows.rows.iter().enumerate() {
+            let slot = ((row.place >> TIME_SHIFT) / 1_000) as usize;
+            self.slots[slot].push(*row, rows.values_of(index));
         }
     }
 }
 
-/// Rows in order of arrival.
+/// A row that waits: its place among the rows of its bucket, but for the index of arrival, and its key.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    place: u64,
+    key: KeyId,
+}
+
+/// Rows of one bucket in order of arrival.
 #[derive(Debug, Default)]
 struct Rows {
-    heads: Vec<Head>,
+    rows: Vec<Row>,
     values: Vec<f64>,
     width: usize,
 }
 
 impl Rows {
     #[inline]
-    fn push(&mut self, head: &Head, values: &[f64]) {
+    fn push(&mut self, row: Row, values: &[f64]) {
         self.width = values.len();
-        self.heads.push(*head);
+        self.rows.push(row);
         match *values {
             [value] => self.values.push(value),
             _ => self.values.extend_from_slice(values),
@@ -170,11 +189,11 @@ impl Rows {
     }
 
     fn len(&self) -> usize {
-        self.heads.len()
+        self.rows.len()
     }
 
     fn clear(&mut self) {
-        self.heads.clear();
+        self.rows.clear();
         self.values.clear();
     }
 
@@ -183,73 +202,109 @@ impl Rows {
         &self.values[index * self.width..][..self.width]
     }
 
-    /// Hands out the rows in order; all are within 32 ms from millisecond `start`.
+    /// Hands out the rows, which are of `bucket`, in order.
     fn hand_out(
-        &mut self,
-        start: i64,
-        partitions: &Ranks,
+        &self,
+        bucket: i64,
+        partitions: &Partitions,
         order: &mut Vec<u64>,
-        row: &mut impl FnMut(&Head, &[f64]),
+        run: &mut impl FnMut(Run<'_>),
     ) {
         assert!(self.len() as u64 <= INDEX_MASK, "fewer than 2^28 rows in 32 ms of event time");
-        let start = start * 1_000;
-        let mut last = (PartitionId::of("", ""), 0);
         order.clear();
-        order.extend(self.heads.iter().enumerate().map(|(index, head)| {
-            if head.partition != last.0 {
-                last = (head.partition, partitions.rank(head.partition) << PARTITION_SHIFT);
-            }
-            ((head.time.micros() - start) as u64) << TIME_SHIFT | last.1 | index as u64
+        order.extend(self.rows.iter().enumerate().map(|(index, row)| {
+            let partition = partitions.rank((row.place & PARTITION_MASK) >> PARTITION_SHIFT);
+            row.place & !PARTITION_MASK | partition << PARTITION_SHIFT | index as u64
         }));
         order.sort_unstable();
-        for packed in order.iter() {
-            let index = (packed & INDEX_MASK) as usize;
-            row(&self.heads[index], self.values_of(index));
-        }
+        run(Run { rows: self, order, start: bucket.wrapping_mul(BUCKET_MICROS) });
     }
 }
 
-/// The partitions seen so far, in the order of their identifiers.
-#[derive(Debug, Default)]
-struct Ranks {
-    sorted: Vec<PartitionId>,
-    last: Option<PartitionId>,
+/// Rows that leave together, in order.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    rows: &'a Rows,
+    order: &'a [u64],
+    /// The first microsecond of their bucket.
+    start: i64,
 }
 
-impl Ranks {
+impl<'a> Run<'a> {
+    /// The rows in order: time, key and values.
     #[inline]
-    fn note(&mut self, partition: PartitionId) {
-        if self.last != Some(partition) {
-            self.last = Some(partition);
-            if let Err(at) = self.sorted.binary_search(&partition) {
-                self.sorted.insert(at, partition);
-                assert!(
-                    self.sorted.len() < 1 << (TIME_SHIFT - PARTITION_SHIFT),
-                    "fewer than 2^21 partitions"
-                );
-            }
+    pub fn rows(self) -> impl Iterator<Item = (EventTime, KeyId, &'a [f64])> {
+        self.order.iter().map(move |packed| {
+            let index = (packed & INDEX_MASK) as usize;
+            let time = EventTime::from_micros(self.start.wrapping_add((packed >> TIME_SHIFT) as i64));
+            (time, self.rows.rows[index].key, self.rows.values_of(index))
+        })
+    }
+
+    /// The rows in order, at most `rows` at a time.
+    #[inline]
+    pub fn chunks(self, rows: usize) -> impl Iterator<Item = Run<'a>> {
+        self.order.chunks(rows).map(move |order| Run { order, ..self })
+    }
+}
+
+/// The partitions seen so far: numbered as they came, ranked by their identifiers.
+#[derive(Debug, Default)]
+struct Partitions {
+    /// By identifier, with their numbers.
+    sorted: Vec<(PartitionId, u64)>,
+    /// The rank of each number.
+    ranks: Vec<u64>,
+    last: Option<(PartitionId, u64)>,
+}
+
+impl Partitions {
+    #[inline]
+    fn number(&mut self, partition: PartitionId) -> u64 {
+        match self.last {
+            Some((last, number)) if last == partition => number,
+            _ => self.look_up(partition),
         }
     }
 
-    fn rank(&self, partition: PartitionId) -> u64 {
-        self.sorted.binary_search(&partition).expect("noted when its row came") as u64
+    fn look_up(&mut self, partition: PartitionId) -> u64 {
+        let at = match self.sorted.binary_search_by_key(&partition, |(partition, _)| *partition) {
+            Ok(at) => at,
+            Err(at) => {
+                let number = self.sorted.len() as u64;
+                assert!(number <= PARTITION_MASK >> PARTITION_SHIFT, "at most 2^21 partitions");
+                self.sorted.insert(at, (partition, number));
+                self.ranks.push(0);
+                for (rank, (_, number)) in self.sorted.iter().enumerate() {
+                    self.ranks[*number as usize] = rank as u64;
+                }
+                at
+            }
+        };
+        self.last = Some(self.sorted[at]);
+        self.sorted[at].1
+    }
+
+    #[inline]
+    fn rank(&self, number: u64) -> u64 {
+        self.ranks[number as usize]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{KeyId, Offset};
+    use crate::record::Offset;
     use proptest::prelude::*;
 
     /// The definition: everything before the limit, sorted as a whole.
-    fn release_slow(waiting: &mut Vec<Head>, limit: EventTime) -> Vec<Head> {
+    fn release_slow(waiting: &mut Vec<Head>, limit: EventTime) -> Vec<(EventTime, f64)> {
         let (mut out, rest) = waiting.iter().partition::<Vec<Head>, _>(|head| {
             limit == EventTime::MAX || millisecond(head.time) < millisecond(limit)
         });
         *waiting = rest;
         out.sort_by_key(|head| (head.time, head.partition, head.offset));
-        out
+        out.iter().map(|head| (head.time, head.offset.0 as f64)).collect()
     }
 
     proptest! {
@@ -275,15 +330,14 @@ mod tests {
                 }
                 limit += advance;
                 let mut released = Vec::new();
-                buckets.release(EventTime::from_micros(limit), |head, values| {
-                    assert_eq!(head.offset.0 as f64, values[0]);
-                    released.push(*head);
+                buckets.release(EventTime::from_micros(limit), |run| {
+                    released.extend(run.chunks(7).flat_map(Run::rows).map(|(time, _, values)| (time, values[0])));
                 });
                 prop_assert_eq!(release_slow(&mut waiting, EventTime::from_micros(limit)), released);
                 prop_assert_eq!(waiting.len(), buckets.len());
             }
             let mut released = Vec::new();
-            buckets.release(EventTime::MAX, |head, _| released.push(*head));
+            buckets.release(EventTime::MAX, |run| released.extend(run.rows().map(|(time, _, values)| (time, values[0]))));
             prop_assert_eq!(release_slow(&mut waiting, EventTime::MAX), released);
         }
     }

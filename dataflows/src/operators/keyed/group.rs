@@ -7,38 +7,45 @@ use hashbrown::HashTable;
 
 use super::Limits;
 use crate::event::{Emission, KeyCause, KeyEvent};
-use crate::record::{Head, Key, KeyGroup, KeyId};
+use crate::record::{Key, KeyGroup, KeyId};
 use crate::{EventTime, Logic, Record};
 
-/// What is known of one key.
+/// What every record of a key looks at; one cache line for a small state.
+#[repr(align(64))]
 struct Slot<S> {
     id: KeyId,
-    key: Key,
     /// The state, from the first record on.
     state: Option<S>,
     /// The last record.
     last: EventTime,
     /// The time of the earliest timer in the heap; [`EventTime::MAX`] if there is none.
     armed: EventTime,
+}
+
+/// What else is known of a key.
+struct Named {
+    key: Key,
     /// How many source workers name the key by its identifier alone.
     holders: u32,
-    /// The bytes of state that the group counts for it.
-    bytes: u32,
 }
 
 /// The keys of a group. All that happens in it is in the order of `(time, partition, offset)`, timers before
 /// the records of later times, so limits act alike at any number of workers.
+#[repr(C)]
 pub(super) struct Group<S> {
+    // What every record looks at comes first, to be in one place in memory.
     index: HashTable<u32>,
     slots: Vec<Slot<S>>,
+    /// The time of the first timer.
+    due: EventTime,
+    bytes: usize,
+    keys: usize,
+    /// As many as slots.
+    names: Vec<Named>,
     free: Vec<u32>,
     timers: BinaryHeap<Reverse<(EventTime, u32)>>,
-    /// The time of the first timer: looked at for every record.
-    due: EventTime,
     /// Keys with state, and a time at or before each one's last record; made when a limit is first reached.
     silent: Option<BinaryHeap<Reverse<(EventTime, KeyId, u32)>>>,
-    keys: usize,
-    bytes: usize,
 }
 
 impl<S> Default for Group<S> {
@@ -46,6 +53,7 @@ impl<S> Default for Group<S> {
         Self {
             index: HashTable::new(),
             slots: Vec::new(),
+            names: Vec::new(),
             free: Vec::new(),
             timers: BinaryHeap::new(),
             due: EventTime::MAX,
@@ -68,26 +76,31 @@ impl<S> Group<S> {
         self.keys
     }
 
+    /// Where the key is; it stays there while rows leave.
     #[inline]
-    fn find(&self, id: KeyId) -> Option<u32> {
+    pub(super) fn find(&self, id: KeyId) -> Option<u32> {
         let slots = &self.slots;
         self.index.find(id.hash(), |at| slots[*at as usize].id == id).copied()
     }
 
     fn insert(&mut self, id: KeyId, key: Key) -> u32 {
-        let slot =
-            Slot { id, key, state: None, last: EventTime::MIN, armed: EventTime::MAX, holders: 0, bytes: 0 };
+        let slot = Slot { id, state: None, last: EventTime::MIN, armed: EventTime::MAX };
+        let name = Named { key, holders: 0 };
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
+                self.names[at as usize] = name;
                 at
             }
             None => {
                 if self.slots.len() == self.slots.capacity() {
-                    // By a quarter, not by half of the whole: the map is most of the memory of a million keys.
-                    self.slots.reserve_exact((self.slots.len() / 4).max(4));
+                    // By a quarter, not by the whole: the map is most of the memory of a million keys.
+                    let more = (self.slots.len() / 4).max(4);
+                    self.slots.reserve_exact(more);
+                    self.names.reserve_exact(more);
                 }
                 self.slots.push(slot);
+                self.names.push(name);
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 keys in a group")
             }
         };
@@ -99,15 +112,15 @@ impl<S> Group<S> {
     /// A source worker will name the key by its identifier.
     pub(super) fn learn(&mut self, id: KeyId, key: Key) {
         let at = self.find(id).unwrap_or_else(|| self.insert(id, key));
-        self.slots[at as usize].holders += 1;
+        self.names[at as usize].holders += 1;
     }
 
     /// A source worker will say the key's text again before it names it; `true` if nobody names it any more.
     pub(super) fn forget(&mut self, id: KeyId) -> bool {
         self.find(id).is_some_and(|at| {
-            let slot = &mut self.slots[at as usize];
-            slot.holders = slot.holders.saturating_sub(1);
-            slot.holders == 0
+            let name = &mut self.names[at as usize];
+            name.holders = name.holders.saturating_sub(1);
+            name.holders == 0
         })
     }
 
@@ -116,64 +129,62 @@ impl<S> Group<S> {
         let slots = &self.slots;
         let Ok(entry) = self.index.find_entry(id.hash(), |at| slots[*at as usize].id == id) else { return };
         let at = *entry.get();
-        let slot = &self.slots[at as usize];
-        if slot.holders == 0 && slot.state.is_none() {
+        if self.names[at as usize].holders == 0 && slots[at as usize].state.is_none() {
             entry.remove();
             self.free.push(at);
         }
     }
 
-    /// Takes the group's next record; `record` holds its time and values. No record makes a timer of another key due
-    /// at or after `end`.
+    /// Takes the group's next record; `record` holds its time and values, and beside its key is where that was
+    /// found a moment ago. No record makes a timer of another key due at or after `end`.
     #[inline]
     pub(super) fn on_record<L: Logic<In = Record, State = S>>(
         &mut self,
         logic: &L,
         limits: &Limits,
-        head: &Head,
+        (id, found): (KeyId, Option<u32>),
         record: &Record,
         end: EventTime,
         out: &mut Outputs<'_, L::Out>,
     ) {
-        let time = head.time;
+        let time = record.time;
         if self.due < time.min(end) {
             self.on_time(logic, time.min(end), out);
         }
-        let at = self.find(head.key).unwrap_or_else(|| self.insert(head.key, unnamed(head.key)));
+        let known = found.or_else(|| self.find(id));
+        let at = known.unwrap_or_else(|| self.insert(id, unnamed(id)));
         while self.slots[at as usize].armed < time {
             self.call(logic, at, out);
         }
         if self.slots[at as usize].state.is_none() {
             self.start(logic, limits, at, time, out);
         }
-        let slot = &mut self.slots[at as usize];
-        slot.last = time;
-        let Slot { key, state: Some(state), .. } = slot else { unreachable!("it was just started") };
-        logic.on_record(state, time, record, &mut |time, value| {
-            (out.emit)(Emission { time, key: key.clone(), value });
-        });
-        self.settle(logic, at);
+        self.slots[at as usize].last = time;
+        self.step(logic, at, out, |state, mut emit| logic.on_record(state, time, record, &mut emit));
         if self.bytes > limits.state_per_group() {
-            self.shrink(limits, time, out);
+            self.shrink(limits, logic, time, out);
         }
     }
 
-    /// Takes note of what the logic did to a state: its deadline and its size.
+    /// Lets a key's state take a step, and takes note of what that did to its size and deadline.
     #[inline]
-    fn settle<L: Logic<State = S>>(&mut self, logic: &L, at: u32) {
+    fn step<L: Logic<State = S>>(
+        &mut self,
+        logic: &L,
+        at: u32,
+        out: &mut Outputs<'_, L::Out>,
+        step: impl FnOnce(&mut S, &mut dyn FnMut(EventTime, L::Out)),
+    ) {
         let slot = &mut self.slots[at as usize];
-        let Some(state) = &slot.state else { return };
-        let bytes = u32::try_from(logic.memory(state)).unwrap_or(u32::MAX);
-        if bytes != slot.bytes {
-            self.bytes = self.bytes + bytes as usize - slot.bytes as usize;
-            slot.bytes = bytes;
-        }
-        if let Some(deadline) = logic.deadline(state) {
-            if deadline < slot.armed {
-                slot.armed = deadline;
-                self.timers.push(Reverse((deadline, at)));
-                self.due = self.due.min(deadline);
-            }
+        let key = &self.names[at as usize].key;
+        let Some(state) = &mut slot.state else { unreachable!("only a key with state takes a step") };
+        self.bytes -= logic.memory(state);
+        step(state, &mut |time, value| (out.emit)(Emission { time, key: key.clone(), value }));
+        self.bytes += logic.memory(state);
+        if let Some(deadline) = logic.deadline(state).filter(|deadline| *deadline < slot.armed) {
+            slot.armed = deadline;
+            self.timers.push(Reverse((deadline, at)));
+            self.due = self.due.min(deadline);
         }
     }
 
@@ -198,13 +209,11 @@ impl<S> Group<S> {
     fn call<L: Logic<In = Record, State = S>>(&mut self, logic: &L, at: u32, out: &mut Outputs<'_, L::Out>) {
         let slot = &mut self.slots[at as usize];
         let time = std::mem::replace(&mut slot.armed, EventTime::MAX);
-        let Slot { key, state: Some(state), .. } = slot else { unreachable!("an evicted key is not armed") };
-        if logic.deadline(state).is_some_and(|deadline| deadline <= time) {
-            logic.on_time(state, time, &mut |time, value| {
-                (out.emit)(Emission { time, key: key.clone(), value });
-            });
-        }
-        self.settle(logic, at);
+        self.step(logic, at, out, |state, mut emit| {
+            if logic.deadline(state).is_some_and(|deadline| deadline <= time) {
+                logic.on_time(state, time, &mut emit);
+            }
+        });
     }
 
     /// Lets every key emit what is still in progress: no record will follow.
@@ -213,10 +222,11 @@ impl<S> Group<S> {
         logic: &L,
         out: &mut Outputs<'_, L::Out>,
     ) {
-        for Slot { key, state, .. } in &mut self.slots {
-            if let Some(state) = state {
-                logic
-                    .on_end(state, &mut |time, value| (out.emit)(Emission { time, key: key.clone(), value }));
+        for (slot, name) in self.slots.iter_mut().zip(&self.names) {
+            if let Some(state) = &mut slot.state {
+                logic.on_end(state, &mut |time, value| {
+                    (out.emit)(Emission { time, key: name.key.clone(), value });
+                });
             }
         }
     }
@@ -229,22 +239,36 @@ impl<S> Group<S> {
         time: EventTime,
         out: &mut Outputs<'_, L::Out>,
     ) {
-        while self.keys >= limits.keys_per_group() && self.evict(KeyCause::KeyLimit, time, out) {}
+        while self.keys >= limits.keys_per_group() && self.evict(logic, KeyCause::KeyLimit, time, out) {}
         let slot = &mut self.slots[at as usize];
-        slot.state = Some(logic.start(&slot.key));
+        let state = logic.start(&self.names[at as usize].key);
+        self.bytes += logic.memory(&state);
+        slot.state = Some(state);
         self.keys += 1;
         if let Some(silent) = &mut self.silent {
             silent.push(Reverse((time, slot.id, at)));
         }
     }
 
-    /// Evicts until the group is within its limit on state; the key of the present record goes last.
-    fn shrink<O>(&mut self, limits: &Limits, time: EventTime, out: &mut Outputs<'_, O>) {
-        while self.bytes > limits.state_per_group() && self.evict(KeyCause::StateLimit, time, out) {}
+    /// Evicts until the group is within its limit on state, the longest-silent key first.
+    fn shrink<L: Logic<State = S>>(
+        &mut self,
+        limits: &Limits,
+        logic: &L,
+        time: EventTime,
+        out: &mut Outputs<'_, L::Out>,
+    ) {
+        while self.bytes > limits.state_per_group() && self.evict(logic, KeyCause::StateLimit, time, out) {}
     }
 
     /// Evicts the longest-silent key, and of several the one with the least identifier; `false` if there is none.
-    fn evict<O>(&mut self, cause: KeyCause, time: EventTime, out: &mut Outputs<'_, O>) -> bool {
+    fn evict<L: Logic<State = S>>(
+        &mut self,
+        logic: &L,
+        cause: KeyCause,
+        time: EventTime,
+        out: &mut Outputs<'_, L::Out>,
+    ) -> bool {
         let slots = &mut self.slots;
         let silent = self.silent.get_or_insert_with(|| {
             let with_state = slots.iter().enumerate().filter(|(_, slot)| slot.state.is_some());
@@ -259,17 +283,13 @@ impl<S> Group<S> {
                 silent.push(Reverse((slot.last, id, at)));
                 continue;
             }
-            slot.state = None;
+            if let Some(state) = slot.state.take() {
+                self.bytes -= logic.memory(&state);
+            }
             slot.armed = EventTime::MAX;
-            self.bytes -= std::mem::take(&mut slot.bytes) as usize;
             self.keys -= 1;
-            out.evicted.push(KeyEvent {
-                time,
-                key: slot.key.clone(),
-                group: id.group(),
-                cause,
-                last_record: last,
-            });
+            let key = self.names[at as usize].key.clone();
+            out.evicted.push(KeyEvent { time, key, group: id.group(), cause, last_record: last });
             return true;
         }
         false
