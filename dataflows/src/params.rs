@@ -374,6 +374,14 @@ impl Params {
         self.get(name, |value| if let Value::Text(text) = value { Some(text.as_str()) } else { None })
     }
 
+    /// The text, if there is a parameter of this name and it is a text.
+    pub fn given_text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
     /// The texts; empty if there are none.
     pub fn texts(&self, name: &str) -> &[String] {
         self.get(name, |value| if let Value::Texts(texts) = value { Some(texts.as_slice()) } else { None })

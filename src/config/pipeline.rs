@@ -4,7 +4,7 @@ use super::item::Text;
 use super::near::list;
 use super::reader::{Checked, Reader, Reported};
 use super::source::{self, Names};
-use super::spec::PipelineFile;
+use super::spec::{PipelineFile, SinkSpec};
 use super::table::Table;
 use super::{detect, limits, sink, step};
 
@@ -47,7 +47,9 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
         detects.into_iter().map(|(_, spec)| spec).collect()
     });
     let sinks: Checked<Vec<_>> = sinks.and_then(|tables| {
-        tables.into_iter().map(|table| sink::read(reader, table)).collect::<Vec<_>>().into_iter().collect()
+        let sinks: Vec<_> = tables.into_iter().map(|table| (table.at(), sink::read(reader, table))).collect();
+        apart(reader, &sinks)?;
+        sinks.into_iter().map(|(_, spec)| spec).collect()
     });
     finished?;
     planned?;
@@ -59,6 +61,20 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
         sinks: sinks?,
         limits: limits?,
     })
+}
+
+/// Refuses two sinks that would overwrite each other: what one wrote would be lost.
+fn apart(reader: &Reader<'_>, sinks: &[(usize, Checked<SinkSpec>)]) -> Checked<()> {
+    let mut seen = Vec::new();
+    for (at, spec) in sinks {
+        let Ok(spec) = spec else { continue };
+        let Some(path) = spec.options.given_text("path") else { continue };
+        if seen.contains(&path) {
+            return Err(reader.fault(*at, "an earlier [[sink]] writes to the same \"path\"; give each its own"));
+        }
+        seen.push(path);
+    }
+    Ok(())
 }
 
 /// Refuses the tables that pipelines will have.
