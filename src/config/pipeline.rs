@@ -70,7 +70,9 @@ fn apart(reader: &Reader<'_>, sinks: &[(usize, Checked<SinkSpec>)]) -> Checked<(
         let Ok(spec) = spec else { continue };
         let Some(path) = spec.options.given_text("path") else { continue };
         if seen.contains(&path) {
-            return Err(reader.fault(*at, "an earlier [[sink]] writes to the same \"path\"; give each its own"));
+            return Err(
+                reader.fault(*at, "an earlier [[sink]] writes to the same \"path\"; give each its own")
+            );
         }
         seen.push(path);
     }
