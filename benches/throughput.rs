@@ -19,8 +19,8 @@ use tidewatch::cluster::{run, Cluster};
 use tidewatch::connectors::generator::{Generator, Profile};
 use tidewatch::connectors::source::Raw;
 use tidewatch::connectors::{Control, Error, Input, Intake, Reader, Schema, Source, Status};
-use tidewatch::dataflows::operators::keyed::Buckets;
-use tidewatch::dataflows::record::{Head, KeyText};
+use tidewatch::dataflows::operators::keyed::{Buckets, PartitionNumber};
+use tidewatch::dataflows::record::{KeyGroup, KeyNumber, KeyText};
 use tidewatch::dataflows::{KeyId, Offset, PartitionId, Watermark};
 use tidewatch::prelude::*;
 use timely::dataflow::operators::Inspect;
@@ -61,9 +61,10 @@ fn tidewatch(generator: &Generator, workers: u16) -> u64 {
 
 /// One partition of the plain loop.
 struct Plain<'a> {
-    partition: PartitionId,
+    partition: PartitionNumber,
     watermark: &'a mut Watermark,
     buckets: &'a mut Buckets,
+    numbers: &'a mut Numbers,
     left: usize,
 }
 
@@ -77,9 +78,10 @@ impl Intake for Plain<'_> {
     fn damaged(&mut self, _raw: Raw<'_>, _reason: String) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
-    fn row(&mut self, offset: Offset, time: EventTime, key: &KeyText, values: &[f64]) -> ControlFlow<()> {
+    fn row(&mut self, _: Offset, time: EventTime, key: &KeyText, values: &[f64]) -> ControlFlow<()> {
         if self.watermark.admit(time) {
-            self.buckets.push(&Head { time, key: key.id, partition: self.partition, offset }, values);
+            let number = self.numbers.of(key.id);
+            self.buckets.push(time, self.partition, number, values);
         }
         self.left -= 1;
         if self.left == 0 {
@@ -93,26 +95,37 @@ impl Intake for Plain<'_> {
 /// The same computation in one loop, without a dataflow.
 fn plain(generator: &Generator) -> u64 {
     let waker = timely::execute_directly(|worker| worker.sync_activator_for(vec![]));
-    let mut partitions: Vec<(PartitionId, Box<dyn Reader>, Watermark)> = (0..PARTITIONS)
+    let mut buckets = Buckets::default();
+    let mut partitions: Vec<(PartitionNumber, Box<dyn Reader>, Watermark)> = (0..PARTITIONS)
         .map(|partition| {
             let name = partition.to_string();
             let reader = generator.open(&name, Offset(0), waker.clone()).expect("it has this partition");
-            (PartitionId::of("generator", &name), reader, Watermark::new(LATENESS))
+            (buckets.partition(PartitionId::of("generator", &name)), reader, Watermark::new(LATENESS))
         })
         .collect();
     let detector = EwmaZ::new(0.05).expect("in range");
-    let mut buckets = Buckets::default();
-    let mut states = HashMap::with_hasher(ByKey);
+    let mut numbers = Numbers::default();
+    let mut states = Vec::new();
     let mut anomalies = 0;
-    let mut step = |(time, key, values): (EventTime, KeyId, &[f64])| {
-        let state = states.entry(key).or_insert_with(|| Detector::start(&detector, 0));
+    let mut step = |(time, key, values): (EventTime, KeyNumber, &[f64])| {
+        let at = key.index();
+        if states.len() <= at {
+            states.resize(at + 1, Detector::start(&detector, 0));
+        }
+        let state = &mut states[at];
         anomalies += u64::from(detector.score(state, time, values).score.is_some_and(|score| score >= 5.0));
     };
     while !partitions.is_empty() {
         let lowest = partitions.iter().enumerate().min_by_key(|(_, (_, _, watermark))| watermark.time());
         let (at, _) = lowest.expect("there is one");
         let (partition, reader, watermark) = &mut partitions[at];
-        let mut intake = Plain { partition: *partition, watermark, buckets: &mut buckets, left: 1024 };
+        let mut intake = Plain {
+            partition: *partition,
+            watermark,
+            buckets: &mut buckets,
+            numbers: &mut numbers,
+            left: 1024,
+        };
         if reader.read(&mut intake).expect("it reads") == Status::Ended {
             partitions.swap_remove(at);
         }
@@ -122,8 +135,19 @@ fn plain(generator: &Generator) -> u64 {
     anomalies
 }
 
+/// Where the state of each key is: looked up once per record, as it arrives.
+#[derive(Default)]
+struct Numbers(HashMap<KeyId, KeyNumber, ByKey>);
+
+impl Numbers {
+    fn of(&mut self, key: KeyId) -> KeyNumber {
+        let next = self.0.len();
+        *self.0.entry(key).or_insert_with(|| KeyNumber::new(KeyGroup::all().next().expect("256"), next))
+    }
+}
+
 /// A key's identifier is a hash already.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct ByKey;
 
 impl std::hash::BuildHasher for ByKey {

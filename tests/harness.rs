@@ -46,8 +46,15 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
+    /// The dictionary is as small as the batches, so that keys are forgotten and named anew.
     const fn new(workers: u16, batch: usize, shuffle: Option<u64>) -> Self {
-        Self { workers, pace: Pace { batch, shuffle }, snapshotting: false, arrival: None, alone: false }
+        Self {
+            workers,
+            pace: Pace { batch, shuffle, dictionary: batch },
+            snapshotting: false,
+            arrival: None,
+            alone: false,
+        }
     }
 }
 

@@ -169,7 +169,7 @@ fn rejections_say_what_where_and_why_at_any_number_of_workers_and_any_pace() {
     );
     for workers in WORKERS {
         for (batch, shuffle) in [(1, None), (2, Some(7)), (1024, Some(1))] {
-            let got = texts(&input, workers, Pace { batch, shuffle });
+            let got = texts(&input, workers, Pace { batch, shuffle, dictionary: batch });
             assert_eq!(expected, got, "{workers} workers, batches of {batch}, shuffled by {shuffle:?}");
         }
     }
@@ -226,7 +226,7 @@ fn a_record_from_the_future_is_a_dead_letter_and_moves_no_watermark() {
     );
     assert_eq!(vec![1, 3], malformed.lines().map(|line| field(line, "offset")).collect::<Vec<_>>());
     for workers in WORKERS {
-        assert_eq!(expected, texts(&input, workers, Pace { batch: 1, shuffle: Some(3) }));
+        assert_eq!(expected, texts(&input, workers, Pace { batch: 1, shuffle: Some(3), dictionary: 1 }));
     }
 }
 
@@ -270,7 +270,7 @@ proptest! {
             });
             (format!("p{p}"), records.collect())
         }));
-        let input = input(&memory).lateness(Span::from_micros(lateness)).pace(Pace { batch, shuffle });
+        let input = input(&memory).lateness(Span::from_micros(lateness)).pace(Pace { batch, shuffle, dictionary: batch });
         let (streams, control) = (Streams::default(), Control::default());
         prop_assert_eq!(Outcome::Done, streams.run(input, workers, &control).unwrap());
         let [scored, late, malformed] = streams.texts();

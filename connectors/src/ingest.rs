@@ -53,11 +53,13 @@ pub struct Pace {
     pub batch: usize,
     /// Partitions take turns in a random order with this seed, instead of lowest watermark first.
     pub shuffle: Option<u64>,
+    /// How many keys in use each worker remembers to have named to the workers that hold their state.
+    pub dictionary: usize,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { batch: RowBatch::CAPACITY, shuffle: None }
+        Self { batch: RowBatch::CAPACITY, shuffle: None, dictionary: Dictionary::GENERATION }
     }
 }
 
@@ -173,6 +175,8 @@ impl Input {
         let ingest = Control::next_ingest();
         let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope);
         let address = builder.operator_info().address;
+        // One for each ingest operator of each worker.
+        let dictionary = (builder.operator_info().global_id * peers + index) as u32;
         let activator = scope.activator_for(address.clone());
         let waker = || scope.worker().sync_activator_for(address.to_vec());
 
@@ -199,7 +203,7 @@ impl Input {
             control.fail(error);
             Vec::new()
         });
-        let rules = Rules::new(self, control.clone());
+        let rules = Rules::new(self, dictionary, control.clone());
         let (idle, patience, journal) = (self.idle, self.source.patience(), self.journal.clone());
         let mut turns = Turns::new(self.pace);
 
@@ -213,9 +217,9 @@ impl Input {
                 feed.hold(rows_at.clone().zip(rejected_at.clone()));
             }
             drop((rows_at, rejected_at));
-            let mut dictionary = Dictionary::default();
+            let mut dictionary = Dictionary::with_generation(turns.pace.dictionary);
             let mut standings = Standings::new(index, peers);
-            let mut batch = RowBatch::with_width(rules.width);
+            let mut batch = RowBatch::default();
             let mut rejections = Vec::new();
             let mut end = EventTime::MIN;
 
@@ -240,7 +244,7 @@ impl Input {
                     let Some((rows_at, rejected_at)) = feed.capabilities() else { continue };
                     if !batch.is_empty() {
                         rows_output.activate().session_with_builder(rows_at).give_container(&mut batch);
-                        batch = RowBatch::with_width(rules.width);
+                        batch = RowBatch::default();
                     }
                     rejected_output.activate().session(rejected_at).give_iterator(rejections.drain(..));
                     if feed.settle() {

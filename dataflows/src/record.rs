@@ -13,9 +13,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::EventTime;
 
-pub use batch::{Head, RowBatch};
-pub use dictionary::Dictionary;
-pub use key::{Key, KeyGroup, KeyId, KeyText, KEY_GROUPS, KEY_SEPARATOR};
+pub use batch::{Head, Origin, RowBatch};
+pub use dictionary::{Dictionary, Recoded, Recoding};
+pub use key::{Key, KeyGroup, KeyId, KeyNumber, KeyText, KEY_GROUPS, KEY_SEPARATOR};
 pub use name::Name;
 
 /// One observation of one key: when, and the value of each named field in the pipeline's order.

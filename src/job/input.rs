@@ -5,11 +5,16 @@ use std::sync::Arc;
 use tidewatch_connectors::format::{
     Ambiguity, Csv, Format, Framing, Json, Layout, Missing, TimeField, TimeFormat,
 };
+use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::{Input, Schema};
+use tidewatch_dataflows::record::Dictionary;
 
 use crate::config::{Ambiguous, FormatKind, LimitsSpec, Policy, SourceSpec, TimeUnit};
 use crate::registry::{Registry, SourceContext};
 use crate::Error;
+
+/// So few that forgetting them would save nothing.
+const FEW_KEYS: usize = 4096;
 
 /// Makes the input that a pipeline file describes.
 pub(super) fn open(spec: &SourceSpec, limits: LimitsSpec, registry: &Registry) -> Result<Input, Error> {
@@ -23,7 +28,13 @@ pub(super) fn open(spec: &SourceSpec, limits: LimitsSpec, registry: &Registry) -
         Some(format) => format.schema(),
         None => Schema::new(spec.key.clone(), spec.values.clone()),
     };
-    let mut input = Input::new(source, format, schema).named(&spec.name).lateness(spec.lateness);
+    // A worker need not remember many more keys than there may be.
+    let keys = usize::try_from(limits.keys).unwrap_or(usize::MAX);
+    let dictionary = keys.clamp(FEW_KEYS, Dictionary::GENERATION);
+    let mut input = Input::new(source, format, schema)
+        .named(&spec.name)
+        .lateness(spec.lateness)
+        .pace(Pace { dictionary, ..Pace::default() });
     if let Some(max_future) = spec.max_future {
         input = input.max_future(max_future);
     }

@@ -246,7 +246,7 @@ fn settings() -> impl Strategy<Value = Setting> {
     (1u16..4, 1usize..9, prop::option::of(any::<u64>()), any::<bool>()).prop_map(
         |(workers, batch, shuffle, snapshotting)| Setting {
             workers,
-            pace: Pace { batch, shuffle },
+            pace: Pace { batch, shuffle, dictionary: batch },
             snapshotting,
             arrival: None,
             alone: false,

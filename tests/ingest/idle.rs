@@ -96,7 +96,7 @@ fn a_silent_partition_holds_nobody_back_and_a_replay_takes_the_same_decisions() 
 
         for replay in WORKERS {
             let input = input(&memory.1).journal(Arc::new(journal.clone()));
-            for pace in [Pace::default(), Pace { batch: 1, shuffle: Some(5) }] {
+            for pace in [Pace::default(), Pace { batch: 1, shuffle: Some(5), dictionary: 1 }] {
                 assert_eq!(texts_, texts(&input, replay, pace), "{workers} workers, replayed by {replay}");
             }
         }

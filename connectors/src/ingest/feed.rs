@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use tidewatch_dataflows::record::{Dictionary, Head, KeyText, RowBatch};
+use tidewatch_dataflows::record::{Dictionary, Head, KeyText, Origin, RowBatch};
 use tidewatch_dataflows::{EventTime, Key, KeyId, Offset, Span, Watermark};
 use timely::dataflow::operators::Capability;
 use timely::scheduling::SyncActivator;
@@ -17,14 +17,16 @@ use crate::{Control, Decision, Error, Intake, Journal, Partition, Reader, Status
 
 /// What holds for every partition of a source.
 pub(super) struct Rules {
-    pub(super) width: usize,
+    width: usize,
+    /// What numbers the keys of the partitions that one worker reads.
+    dictionary: u32,
     max_future: Option<Span>,
     control: Control,
 }
 
 impl Rules {
-    pub(super) fn new(input: &Input, control: Control) -> Self {
-        Self { width: input.schema.values.len(), max_future: input.max_future, control }
+    pub(super) fn new(input: &Input, dictionary: u32, control: Control) -> Self {
+        Self { width: input.schema.values.len(), dictionary, max_future: input.max_future, control }
     }
 }
 
@@ -101,7 +103,7 @@ impl Feed {
         }
     }
 
-    /// Reads up to `records` records, and returns how many.
+    /// Reads up to `records` records into an empty batch, and returns how many.
     pub(super) fn read(
         &mut self,
         rules: &Rules,
@@ -110,6 +112,7 @@ impl Feed {
         batch: &mut RowBatch,
         rejected: &mut Vec<Rejected>,
     ) -> Result<u64, Error> {
+        batch.reset(Origin { partition: self.partition.id, dictionary: rules.dictionary }, rules.width);
         let mut taking = Taking {
             rules,
             partition: &self.partition,
@@ -294,12 +297,9 @@ impl Intake for Taking<'_> {
             self.reject_late(watermark, raw, time);
             return self.more();
         }
-        let id = KeyId::of(&self.row.key);
-        if !self.dictionary.knows(id) {
-            self.dictionary.name(&KeyText { id, key: Key::new(&self.row.key) }, self.batch);
-        }
-        let head = Head { time, key: id, partition: self.partition.id, offset: raw.offset };
-        self.batch.push(head, &self.row.values);
+        let text = &self.row.key;
+        let key = self.dictionary.number(KeyId::of(text), || Key::new(text), self.batch);
+        self.batch.push(Head::new(time, key, raw.offset), &self.row.values);
         self.more()
     }
 
@@ -312,8 +312,8 @@ impl Intake for Taking<'_> {
             self.reject_late(watermark, raw, time);
             return self.more();
         }
-        self.dictionary.name(key, self.batch);
-        self.batch.push(Head { time, key: key.id, partition: self.partition.id, offset }, values);
+        let key = self.dictionary.number(key.id, || key.key.clone(), self.batch);
+        self.batch.push(Head::new(time, key, offset), values);
         self.more()
     }
 

@@ -12,8 +12,6 @@
 mod buckets;
 mod group;
 
-use std::collections::VecDeque;
-
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -22,17 +20,20 @@ use timely::dataflow::StreamVec;
 use timely::progress::Antichain;
 use timely::ExchangeData;
 
-pub use buckets::{Buckets, Run};
+pub use buckets::{Buckets, PartitionNumber, Run};
 use group::{Groups, Outputs};
 
 use super::records::by_key_group;
 use super::Records;
 use crate::event::{Emission, KeyEvent};
-use crate::record::{KeyId, RowBatch, KEY_GROUPS};
+use crate::record::{KeyNumber, Recoding, RowBatch, KEY_GROUPS};
 use crate::{EventTime, Logic, Record};
 
-/// How many rows have their keys looked up together.
+/// How many rows have their keys' slots fetched together.
 const LOOKAHEAD: usize = 16;
+
+/// How many keys that nobody names keep their texts, beside those that a waiting row names.
+const SPARED: usize = 64;
 
 /// How much keyed state there may be, over all key groups; each group has an equal share.
 ///
@@ -149,7 +150,10 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                 tally.evicted.add(evictions.len() as u64);
                 tally.keys.add(state.groups.keys() as u64);
                 tally.keys.subtract(std::mem::replace(&mut keys, state.groups.keys() as u64));
-                evicted_output.activate().session(evict_at).give_iterator(evictions.into_iter());
+                evicted_output
+                    .activate()
+                    .session(evict_at)
+                    .give_iterator(evictions.into_iter().map(|(_, event)| event));
 
                 // Nothing before the limit will be emitted any more.
                 if limit == EventTime::MAX {
@@ -169,9 +173,10 @@ struct KeyedState<L: Logic> {
     logic: L,
     limits: Limits,
     buckets: Buckets,
+    recoding: Recoding,
     groups: Groups<L::State>,
-    /// Keys that nobody names any more, with a time at or after their last buffered row.
-    orphans: VecDeque<(EventTime, KeyId)>,
+    /// Keys that no dictionary names any more, or that lost their state.
+    orphans: Vec<KeyNumber>,
     record: Record,
 }
 
@@ -181,21 +186,28 @@ impl<L: Logic<In = Record>> KeyedState<L> {
             logic,
             limits,
             buckets: Buckets::default(),
+            recoding: Recoding::default(),
             groups: Groups::default(),
-            orphans: VecDeque::new(),
+            orphans: Vec::new(),
             record: Record::default(),
         }
     }
 
     /// Buffers the rows of a batch, and keeps the texts of their keys.
     fn accept(&mut self, batch: &mut RowBatch) {
-        for (id, key) in batch.learned.drain(..) {
-            self.groups.of(id.group()).learn(id, key);
+        let recoded = self.recoding.of(batch.origin().dictionary);
+        for (number, key) in batch.learned.drain(..) {
+            let group = number.group();
+            recoded.learn(number, KeyNumber::new(group, self.groups.of(group).learn(key)));
         }
-        self.buckets.extend(batch);
-        for id in batch.forgotten.drain(..) {
-            if self.groups.of(id.group()).forget(id) {
-                self.orphans.push_back((self.buckets.newest(), id));
+        let partition = self.buckets.partition(batch.origin().partition);
+        for (head, values) in batch.rows() {
+            self.buckets.push(head.time, partition, recoded.own(head.key), values);
+        }
+        for number in batch.forgotten.drain(..) {
+            let key = recoded.own(number);
+            if self.groups.of(key.group()).forget(key.index()) {
+                self.orphans.push(key);
             }
         }
     }
@@ -205,7 +217,7 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         let records = self.release_records(limit, EventTime::MAX, out);
         // Capabilities move in whole milliseconds, and so does what leaves.
         self.release_timers(limit.floor_ms(), out);
-        self.prune(limit, out);
+        self.prune(out.evicted);
         records
     }
 
@@ -224,19 +236,18 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         let mut records = 0;
         buckets.release(limit, |run| {
             for chunk in run.chunks(LOOKAHEAD) {
-                // Where the keys of the next rows are is looked up together: the loads do not wait for each other.
-                let mut found = [None; LOOKAHEAD];
-                for (at, (_, key, _)) in found.iter_mut().zip(chunk.rows()) {
-                    *at = groups.of(key.group()).find(key);
+                // Together, the loads of the next rows' slots do not wait for each other.
+                for (_, key, _) in chunk.rows() {
+                    groups.of(key.group()).touch(key.index());
                 }
-                for (at, (time, key, values)) in found.into_iter().zip(chunk.rows()) {
+                for (time, key, values) in chunk.rows() {
                     records += 1;
                     record.time = time;
                     match (&mut record.values[..], values) {
                         ([slot], [value]) => *slot = *value,
                         _ => values.clone_into(&mut record.values),
                     }
-                    groups.of(key.group()).on_record(logic, limits, (key, at), record, end, out);
+                    groups.of(key.group()).on_record(logic, limits, key.index(), record, end, out);
                 }
             }
         });
@@ -249,14 +260,23 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         }
     }
 
-    /// Drops the texts of keys that nobody names, once no buffered row can need them.
-    fn prune(&mut self, limit: EventTime, out: &Outputs<'_, L::Out>) {
-        for event in out.evicted.iter() {
-            self.orphans.push_back((self.buckets.newest(), event.key.id()));
+    /// Drops the texts of orphans that no waiting row needs, once there are many beside the rows.
+    fn prune(&mut self, evicted: &[(KeyNumber, KeyEvent)]) {
+        self.orphans.extend(evicted.iter().map(|(key, _)| *key));
+        if self.orphans.len() < SPARED + self.buckets.len() {
+            return;
         }
-        while self.orphans.front().is_some_and(|(time, _)| *time < limit.floor_ms()) {
-            let (_, id) = self.orphans.pop_front().expect("it was just seen");
-            self.groups.of(id.group()).prune(id);
-        }
+        self.orphans.sort_unstable();
+        self.orphans.dedup();
+        let mut needed: Vec<_> = self.buckets.keys().collect();
+        needed.sort_unstable();
+        let groups = &mut self.groups;
+        self.orphans.retain(|key| {
+            let is_needed = needed.binary_search(key).is_ok();
+            if !is_needed {
+                groups.of(key.group()).prune(key.index());
+            }
+            is_needed
+        });
     }
 }

@@ -11,7 +11,7 @@ use timely::dataflow::{Stream, StreamVec};
 use timely::progress::Stamp;
 
 use super::Tally;
-use crate::record::{KeyId, RowBatch};
+use crate::record::{KeyGroup, KeyNumber, RowBatch};
 use crate::EventTime;
 
 /// A stream of records, and what keyed state needs to know beside them.
@@ -41,26 +41,35 @@ impl<'scope> Records<'scope> {
 
 /// Sends each row, and what the dictionary says of its key, to the worker that owns the key's group.
 pub(super) fn by_key_group() -> DistributorPact<impl FnOnce(usize) -> ByKeyGroup> {
-    DistributorPact(|peers| ByKeyGroup { parts: (0..peers).map(|_| RowBatch::default()).collect() })
+    DistributorPact(ByKeyGroup::new)
 }
 
 /// The distributor behind [`by_key_group`]: one batch under way for each worker.
 pub(super) struct ByKeyGroup {
     parts: Vec<RowBatch>,
+    /// The worker of each key group.
+    owners: Vec<usize>,
 }
 
 impl ByKeyGroup {
+    fn new(peers: usize) -> Self {
+        Self {
+            parts: (0..peers).map(|_| RowBatch::default()).collect(),
+            owners: KeyGroup::all().map(|group| group.worker(peers)).collect(),
+        }
+    }
+
     #[inline]
-    fn part(&mut self, key: KeyId) -> (usize, &mut RowBatch) {
-        let worker = key.group().worker(self.parts.len());
+    fn part(&mut self, key: KeyNumber) -> (usize, &mut RowBatch) {
+        let worker = self.owners[key.group().index()];
         (worker, &mut self.parts[worker])
     }
 
     fn send<T: Clone, P: Push<Message<T, RowBatch>>>(part: &mut RowBatch, stamp: &Stamp<T>, pusher: &mut P) {
-        let width = part.width();
+        let (origin, width) = (part.origin(), part.width());
         Message::push_at(part, stamp.clone(), pusher);
         // What came back is somebody's used allocation, or a default.
-        part.reset(width);
+        part.reset(origin, width);
     }
 }
 
@@ -71,13 +80,12 @@ impl Distributor<RowBatch> for ByKeyGroup {
         stamp: &Stamp<T>,
         pushers: &mut [P],
     ) {
-        for part in self.parts.iter_mut().filter(|part| part.is_empty()) {
-            part.set_width(batch.width());
+        if self.parts[0].origin() != batch.origin() || self.parts[0].width() != batch.width() {
+            self.flush(stamp, pushers);
+            self.parts.iter_mut().for_each(|part| part.reset(batch.origin(), batch.width()));
         }
-        // A key is learned before the rows that follow here, and forgotten after the rows before: both travel with
-        // the part's next rows, so a part that is sent in between cannot separate them wrongly.
-        for (id, key) in batch.learned.drain(..) {
-            self.part(id).1.learned.push((id, key));
+        for learned in batch.learned.drain(..) {
+            self.part(learned.0).1.learned.push(learned);
         }
         for (head, values) in batch.rows() {
             let (worker, part) = self.part(head.key);
@@ -86,15 +94,19 @@ impl Distributor<RowBatch> for ByKeyGroup {
                 Self::send(part, stamp, &mut pushers[worker]);
             }
         }
-        for id in batch.forgotten.drain(..) {
-            self.part(id).1.forgotten.push(id);
+        if !batch.forgotten.is_empty() {
+            for number in batch.forgotten.drain(..) {
+                self.part(number).1.forgotten.push(number);
+            }
+            // A part is a batch, too: what it forgets may mean something else in the rows of the next.
+            self.flush(stamp, pushers);
         }
         batch.clear();
     }
 
     fn flush<T: Clone, P: Push<Message<T, RowBatch>>>(&mut self, stamp: &Stamp<T>, pushers: &mut [P]) {
         for (part, pusher) in self.parts.iter_mut().zip(pushers) {
-            if !part.is_empty() {
+            if !part.says_nothing() {
                 Self::send(part, stamp, pusher);
             }
         }

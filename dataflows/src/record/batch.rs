@@ -8,52 +8,87 @@ use timely::bytes::arc::Bytes;
 use timely::dataflow::channels::ContainerBytes;
 use timely::Accountable;
 
-use super::{KeyId, Offset, PartitionId};
+use super::{Key, KeyNumber, Offset, PartitionId};
 use crate::EventTime;
 
-/// The fixed part of a row: 40 bytes.
+/// The fixed part of a row: 16 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Head {
     /// When it was observed.
     pub time: EventTime,
-    /// Whose observation it is.
-    pub key: KeyId,
-    /// The partition that it came from.
-    pub partition: PartitionId,
-    /// Where in the partition.
-    pub offset: Offset,
+    /// Whose observation it is, by the number that the dictionary of the source worker gave the key.
+    pub key: KeyNumber,
+    /// The lower half of its offset.
+    pub offset: u32,
 }
 
-/// Rows in order of arrival: fixed-width heads, strided values beside them, and the changes to the [`Dictionary`]
-/// that the rows need.
+impl Head {
+    /// A row of a time, key and offset.
+    #[inline]
+    pub fn new(time: EventTime, key: KeyNumber, offset: Offset) -> Self {
+        Self { time, key, offset: offset.0 as u32 }
+    }
+}
+
+/// Where the rows of a batch come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Their partition.
+    pub partition: PartitionId,
+    /// Which [`Dictionary`](super::Dictionary) numbers their keys, among those whose rows meet.
+    pub dictionary: u32,
+}
+
+/// Rows of one partition in order of arrival: fixed-width heads, strided values beside them, and the changes to the
+/// [`Dictionary`] that the rows need.
 ///
-/// A key's text travels once per source worker and key: in the same batch as the first row that needs it, and
-/// so in the same first-in-first-out channel. Rows cost no allocation of their own.
+/// Rows are dictionary-encoded: a key's text travels once per source worker and key, in the same batch as the first
+/// row that needs it, and so in the same first-in-first-out channel. Rows cost no allocation of their own.
 ///
 /// [`Dictionary`]: super::Dictionary
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowBatch {
+    origin: Origin,
     width: u32,
     #[serde(skip)]
     heads: Vec<Head>,
     #[serde(skip)]
     values: Vec<f64>,
-    /// Keys that the source worker will from now on name by identifier alone.
-    pub learned: Vec<(KeyId, super::Key)>,
-    /// Keys whose text the source worker will send again before it names them again; applies after the rows.
-    pub forgotten: Vec<KeyId>,
+    /// Numbers that stand for a key from now on; applies before the rows.
+    pub learned: Vec<(KeyNumber, Key)>,
+    /// Numbers that stand for nothing from now on; applies after the rows.
+    pub forgotten: Vec<KeyNumber>,
+}
+
+/// Of no partition: what an allocation is before it is used.
+impl Default for RowBatch {
+    fn default() -> Self {
+        Self {
+            origin: Origin { partition: PartitionId::of("", ""), dictionary: 0 },
+            width: 0,
+            heads: Vec::new(),
+            values: Vec::new(),
+            learned: Vec::new(),
+            forgotten: Vec::new(),
+        }
+    }
 }
 
 impl RowBatch {
     /// How many rows a full batch has.
     pub const CAPACITY: usize = 1024;
 
-    /// An empty batch for rows of `width` values.
-    pub fn with_width(width: usize) -> Self {
+    /// An empty batch for rows of `width` values from `origin`.
+    pub fn new(origin: Origin, width: usize) -> Self {
         let mut batch = Self::default();
-        batch.set_width(width);
+        batch.reset(origin, width);
         batch
+    }
+
+    /// Where the rows come from.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Values per row.
@@ -69,6 +104,11 @@ impl RowBatch {
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.heads.is_empty()
+    }
+
+    /// Whether there are neither rows nor changes to the dictionary.
+    pub fn says_nothing(&self) -> bool {
+        self.is_empty() && self.learned.is_empty() && self.forgotten.is_empty()
     }
 
     /// Whether the batch should be sent.
@@ -105,15 +145,10 @@ impl RowBatch {
         &self.values
     }
 
-    /// Empties the batch for rows of `width` values, and keeps the allocations.
-    pub(crate) fn reset(&mut self, width: usize) {
+    /// Empties the batch for rows of `width` values from `origin`, and keeps the allocations.
+    pub fn reset(&mut self, origin: Origin, width: usize) {
         self.clear();
-        self.set_width(width);
-    }
-
-    /// Makes a batch without rows one for rows of `width` values.
-    pub(crate) fn set_width(&mut self, width: usize) {
-        debug_assert!(self.is_empty());
+        self.origin = origin;
         self.width = u32::try_from(width).expect("fewer than 2^32 value fields");
         self.heads.reserve_exact(Self::CAPACITY);
         self.values.reserve_exact(Self::CAPACITY * width);
@@ -177,19 +212,21 @@ impl ContainerBytes for RowBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Key;
+    use crate::record::KeyNumber;
     use proptest::prelude::*;
     use timely::bytes::arc::BytesMut;
 
     fn batch(width: usize, rows: &[(i64, u64, f64)]) -> RowBatch {
-        let mut batch = RowBatch::with_width(width);
+        let mut batch = RowBatch::new(Origin { partition: PartitionId::of("s", "p"), dictionary: 3 }, width);
         for (time, offset, value) in rows {
             let key = Key::new(&offset.to_string());
-            batch.learned.push((key.id(), key.clone()));
-            batch.forgotten.push(key.id());
-            let (time, partition) = (EventTime::from_micros(*time), PartitionId::of("s", "p"));
-            batch
-                .push(Head { time, key: key.id(), partition, offset: Offset(*offset) }, &vec![*value; width]);
+            let number = KeyNumber::new(key.id().group(), batch.len());
+            batch.learned.push((number, key));
+            batch.forgotten.push(number);
+            batch.push(
+                Head::new(EventTime::from_micros(*time), number, Offset(*offset)),
+                &vec![*value; width],
+            );
         }
         batch
     }

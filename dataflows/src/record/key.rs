@@ -45,6 +45,11 @@ impl KeyId {
 pub struct KeyGroup(u8);
 
 impl KeyGroup {
+    /// All key groups, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..=u8::MAX).map(Self)
+    }
+
     /// The group's number, less than [`KEY_GROUPS`].
     #[inline]
     pub fn index(self) -> usize {
@@ -55,6 +60,39 @@ impl KeyGroup {
     #[inline]
     pub fn worker(self, peers: usize) -> usize {
         self.index() % peers
+    }
+}
+
+/// A key within one process: its group, and its number within the group.
+///
+/// Whoever gives numbers gives small ones, so that they are places in tables; numbers of different givers have
+/// nothing to do with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable, Serialize, Deserialize)]
+#[repr(transparent)]
+#[serde(transparent)]
+pub struct KeyNumber(u32);
+
+impl KeyNumber {
+    /// How many keys a group can number.
+    pub const LIMIT: usize = 1 << 24;
+
+    /// Key number `index` of `group`; `index` is below [`KeyNumber::LIMIT`].
+    #[inline]
+    pub fn new(group: KeyGroup, index: usize) -> Self {
+        assert!(index < Self::LIMIT, "fewer than 2^24 keys in a key group");
+        Self((u32::from(group.0) << 24) | index as u32)
+    }
+
+    /// The key group that the key belongs to.
+    #[inline]
+    pub fn group(self) -> KeyGroup {
+        KeyGroup((self.0 >> 24) as u8)
+    }
+
+    /// The number within the group.
+    #[inline]
+    pub fn index(self) -> usize {
+        (self.0 & 0x00ff_ffff) as usize
     }
 }
 

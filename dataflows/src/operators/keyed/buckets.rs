@@ -1,17 +1,21 @@
 //! Rows that wait for the frontier, and the order in which they leave.
 //!
-//! Rows wait in buckets of 32 ms, unsorted. The bucket that the frontier enters is dealt into 32 slots of 1 ms, so
+//! Rows wait in buckets of 32 ms, unsorted; those of the next eight seconds are found by their index in a ring, without a
+//! search, whose branches nobody could predict. The bucket that the frontier enters is dealt into 32 slots of 1 ms, so
 //! that a row waits for the end of its millisecond, not of its bucket. A bucket or slot is sorted once, when it
 //! leaves, by a packed key: time in the bucket (15 bits, in µs), partition (21), index of arrival (28). The index
 //! stands for the offset, because the rows of a partition arrive in offset order: one source worker, one channel.
-//! What waits is no more than the key and that: the buffer is the largest thing that is written and read per row.
+//! What waits is no more than the key's number and that: the buffer is the largest thing that is written and read per
+//! row.
 
 use std::collections::BTreeMap;
 
-use crate::record::{Head, KeyId, PartitionId, RowBatch};
+use crate::record::{KeyNumber, PartitionId};
 use crate::EventTime;
 
 const SLOTS: i64 = 32;
+/// How many buckets the ring has; a power of two.
+const RING: i64 = 256;
 const BUCKET_MICROS: i64 = SLOTS * 1_000;
 const TIME_SHIFT: u32 = 49;
 const PARTITION_SHIFT: u32 = 28;
@@ -21,10 +25,12 @@ const PARTITION_MASK: u64 = (1 << TIME_SHIFT) - (1 << PARTITION_SHIFT);
 /// Buffers rows until the frontier has passed them.
 #[derive(Debug)]
 pub struct Buckets {
-    /// Buckets beyond the open one, by `milliseconds / 32`.
-    far: BTreeMap<i64, Rows>,
-    /// The bucket that the frontier is in.
+    /// The bucket that the frontier is in, by `milliseconds / 32`.
     open: i64,
+    /// The buckets less than [`RING`] beyond the open one, each at its number modulo that.
+    near: Vec<Rows>,
+    /// The buckets beyond those.
+    far: BTreeMap<i64, Rows>,
     /// The first millisecond of the open bucket that has not left.
     at: i64,
     slots: Vec<Rows>,
@@ -32,21 +38,20 @@ pub struct Buckets {
     partitions: Partitions,
     order: Vec<u64>,
     len: usize,
-    newest: EventTime,
 }
 
 impl Default for Buckets {
     fn default() -> Self {
         Self {
-            far: BTreeMap::new(),
             open: i64::MIN / SLOTS,
+            near: (0..RING).map(|_| Rows::default()).collect(),
+            far: BTreeMap::new(),
             at: i64::MIN,
             slots: (0..SLOTS).map(|_| Rows::default()).collect(),
             spare: Vec::new(),
             partitions: Partitions::default(),
             order: Vec::new(),
             len: 0,
-            newest: EventTime::MIN,
         }
     }
 }
@@ -56,36 +61,32 @@ fn millisecond(time: EventTime) -> i64 {
 }
 
 impl Buckets {
-    /// Takes the rows of a batch; none of them is behind a frontier that [`Buckets::release`] has seen.
-    pub fn extend(&mut self, batch: &RowBatch) {
-        if batch.width() == 1 {
-            for (head, value) in batch.heads().iter().zip(batch.values()) {
-                self.push(head, std::slice::from_ref(value));
-            }
-        } else {
-            for (head, values) in batch.rows() {
-                self.push(head, values);
-            }
-        }
+    /// The number by which rows name a partition.
+    pub fn partition(&mut self, partition: PartitionId) -> PartitionNumber {
+        self.partitions.number(partition)
     }
 
-    /// Takes one row.
-    #[inline]
-    pub fn push(&mut self, head: &Head, values: &[f64]) {
-        let partition = self.partitions.number(head.partition);
-        self.newest = self.newest.max(head.time);
+    /// Takes a row; it is not behind a frontier that [`Buckets::release`] has seen.
+    #[inline(always)]
+    pub fn push(&mut self, time: EventTime, partition: PartitionNumber, key: KeyNumber, values: &[f64]) {
         self.len += 1;
-        let millisecond = millisecond(head.time);
+        let millisecond = millisecond(time);
         let bucket = millisecond >> 5;
-        let micros = head.time.micros().wrapping_sub(bucket.wrapping_mul(BUCKET_MICROS)) as u64;
-        let place = micros << TIME_SHIFT | partition << PARTITION_SHIFT;
-        let row = Row { place, key: head.key };
+        let micros = time.micros().wrapping_sub(bucket.wrapping_mul(BUCKET_MICROS)) as u64;
+        let place = micros << TIME_SHIFT | partition.0 << PARTITION_SHIFT;
+        let row = Row { place, key };
         if bucket == self.open {
-            self.slots[(millisecond & (SLOTS - 1)) as usize].push(row, values);
-        } else {
-            let spare = &mut self.spare;
-            self.far.entry(bucket).or_insert_with(|| spare.pop().unwrap_or_default()).push(row, values);
+            return self.slots[(millisecond & (SLOTS - 1)) as usize].push(row, values);
         }
+        let rows = if bucket - self.open < RING {
+            &mut self.near[ring(bucket)]
+        } else {
+            self.far.entry(bucket).or_default()
+        };
+        if rows.is_new() {
+            *rows = self.spare.pop().unwrap_or_default();
+        }
+        rows.push(row, values);
     }
 
     /// How many rows wait.
@@ -98,9 +99,10 @@ impl Buckets {
         self.len == 0
     }
 
-    /// The greatest time of a row ever taken.
-    pub fn newest(&self) -> EventTime {
-        self.newest
+    /// The keys of the rows that wait.
+    pub fn keys(&self) -> impl Iterator<Item = KeyNumber> + '_ {
+        let waiting = self.slots.iter().chain(&self.near).chain(self.far.values());
+        waiting.flat_map(|rows| rows.rows.iter().map(|row| row.key))
     }
 
     /// Hands out the rows of whole milliseconds before `limit` in `(time, partition, offset)` order, run by run.
@@ -112,28 +114,29 @@ impl Buckets {
             if limit < end {
                 return;
             }
-            match self.far.first_key_value() {
-                Some((&bucket, _)) if bucket << 5 < limit => {
-                    let mut rows = self.far.pop_first().expect("it was just seen").1;
-                    self.open(bucket);
-                    if self.at + SLOTS <= limit {
-                        self.len -= rows.len();
-                        rows.hand_out(bucket, &self.partitions, &mut self.order, &mut run);
-                    } else {
-                        self.deal(&rows);
-                    }
-                    rows.clear();
-                    self.spare.push(rows);
+            let Some(bucket) = self.first().filter(|bucket| bucket << 5 < limit) else {
+                if limit < i64::MAX {
+                    let rows = self.open(limit >> 5);
+                    self.deal(rows);
                 }
-                _ if limit == i64::MAX => return,
-                _ => {
-                    self.open(limit >> 5);
-                    if let Some(rows) = self.far.remove(&self.open) {
-                        self.deal(&rows);
-                    }
-                }
+                return;
+            };
+            let rows = self.open(bucket);
+            if self.at + SLOTS <= limit {
+                self.len -= rows.len();
+                rows.hand_out(bucket, &self.partitions, &mut self.order, &mut run);
+                self.at += SLOTS;
+                self.reuse(rows);
+            } else {
+                self.deal(rows);
             }
         }
+    }
+
+    /// The first bucket with rows beyond the open one.
+    fn first(&self) -> Option<i64> {
+        let near = (self.open + 1..self.open + RING).find(|bucket| self.near[ring(*bucket)].len() > 0);
+        near.or_else(|| self.far.first_key_value().map(|(bucket, _)| *bucket))
     }
 
     /// Hands out the slots of the open bucket that begin before `limit`.
@@ -149,24 +152,45 @@ impl Buckets {
         }
     }
 
-    fn open(&mut self, bucket: i64) {
+    /// Makes a bucket the open one, and takes its rows.
+    fn open(&mut self, bucket: i64) -> Rows {
         self.open = bucket;
         self.at = bucket << 5;
+        while let Some(first) = self.far.first_entry().filter(|first| *first.key() < bucket + RING) {
+            let (bucket, rows) = first.remove_entry();
+            self.near[ring(bucket)] = rows;
+        }
+        std::mem::take(&mut self.near[ring(bucket)])
     }
 
-    fn deal(&mut self, rows: &Rows) {
+    /// Deals the rows of the open bucket into its slots.
+    fn deal(&mut self, rows: Rows) {
         for (index, row) in rows.rows.iter().enumerate() {
             let slot = ((row.place >> TIME_SHIFT) / 1_000) as usize;
             self.slots[slot].push(*row, rows.values_of(index));
         }
+        self.reuse(rows);
     }
+
+    fn reuse(&mut self, mut rows: Rows) {
+        if !rows.is_new() {
+            rows.clear();
+            self.spare.push(rows);
+        }
+    }
+}
+
+/// Where a bucket is in the ring.
+#[inline]
+fn ring(bucket: i64) -> usize {
+    (bucket & (RING - 1)) as usize
 }
 
 /// A row that waits: its place among the rows of its bucket, but for the index of arrival, and its key.
 #[derive(Clone, Copy, Debug)]
 struct Row {
     place: u64,
-    key: KeyId,
+    key: KeyNumber,
 }
 
 /// Rows of one bucket in order of arrival.
@@ -190,6 +214,12 @@ impl Rows {
 
     fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Whether it never had a row.
+    #[inline]
+    fn is_new(&self) -> bool {
+        self.rows.capacity() == 0
     }
 
     fn clear(&mut self) {
@@ -233,7 +263,7 @@ pub struct Run<'a> {
 impl<'a> Run<'a> {
     /// The rows in order: time, key and values.
     #[inline]
-    pub fn rows(self) -> impl Iterator<Item = (EventTime, KeyId, &'a [f64])> {
+    pub fn rows(self) -> impl Iterator<Item = (EventTime, KeyNumber, &'a [f64])> {
         self.order.iter().map(move |packed| {
             let index = (packed & INDEX_MASK) as usize;
             let time = EventTime::from_micros(self.start.wrapping_add((packed >> TIME_SHIFT) as i64));
@@ -248,6 +278,10 @@ impl<'a> Run<'a> {
     }
 }
 
+/// A partition among those that a buffer has seen, in the order in which they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionNumber(u64);
+
 /// The partitions seen so far: numbered as they came, ranked by their identifiers.
 #[derive(Debug, Default)]
 struct Partitions {
@@ -255,19 +289,10 @@ struct Partitions {
     sorted: Vec<(PartitionId, u64)>,
     /// The rank of each number.
     ranks: Vec<u64>,
-    last: Option<(PartitionId, u64)>,
 }
 
 impl Partitions {
-    #[inline]
-    fn number(&mut self, partition: PartitionId) -> u64 {
-        match self.last {
-            Some((last, number)) if last == partition => number,
-            _ => self.look_up(partition),
-        }
-    }
-
-    fn look_up(&mut self, partition: PartitionId) -> u64 {
+    fn number(&mut self, partition: PartitionId) -> PartitionNumber {
         let at = match self.sorted.binary_search_by_key(&partition, |(partition, _)| *partition) {
             Ok(at) => at,
             Err(at) => {
@@ -281,8 +306,7 @@ impl Partitions {
                 at
             }
         };
-        self.last = Some(self.sorted[at]);
-        self.sorted[at].1
+        PartitionNumber(self.sorted[at].1)
     }
 
     #[inline]
@@ -294,17 +318,19 @@ impl Partitions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Offset;
+    use crate::record::KeyId;
     use proptest::prelude::*;
 
+    type Waiting = (EventTime, PartitionId, usize);
+
     /// The definition: everything before the limit, sorted as a whole.
-    fn release_slow(waiting: &mut Vec<Head>, limit: EventTime) -> Vec<(EventTime, f64)> {
-        let (mut out, rest) = waiting.iter().partition::<Vec<Head>, _>(|head| {
-            limit == EventTime::MAX || millisecond(head.time) < millisecond(limit)
+    fn release_slow(waiting: &mut Vec<Waiting>, limit: EventTime) -> Vec<(EventTime, usize, f64)> {
+        let (mut out, rest) = waiting.iter().partition::<Vec<Waiting>, _>(|(time, ..)| {
+            limit == EventTime::MAX || millisecond(*time) < millisecond(limit)
         });
         *waiting = rest;
-        out.sort_by_key(|head| (head.time, head.partition, head.offset));
-        out.iter().map(|head| (head.time, head.offset.0 as f64)).collect()
+        out.sort_unstable();
+        out.iter().map(|(time, _, offset)| (*time, *offset, *offset as f64)).collect()
     }
 
     proptest! {
@@ -313,31 +339,29 @@ mod tests {
             steps in prop::collection::vec((prop::collection::vec((0i64..200_000, 0u8..5), 0..30), 0i64..90_000), 1..20),
             start in prop::sample::select(vec![-3_000_000_000_123i64, -50_000, 0, 1_400_000_000_000_000]),
         ) {
+            let group = KeyId::of("k").group();
             let mut buckets = Buckets::default();
             let mut waiting = Vec::new();
             let (mut limit, mut offset) = (start, 0);
             for (rows, advance) in steps {
                 for (ahead, partition) in rows {
                     offset += 1;
-                    let head = Head {
-                        time: EventTime::from_micros(limit.div_euclid(1_000) * 1_000 + ahead),
-                        key: KeyId::of("k"),
-                        partition: PartitionId::of("s", &partition.to_string()),
-                        offset: Offset(offset),
-                    };
-                    buckets.push(&head, &[offset as f64]);
-                    waiting.push(head);
+                    let time = EventTime::from_micros(limit.div_euclid(1_000) * 1_000 + ahead);
+                    let partition = PartitionId::of("s", &partition.to_string());
+                    let number = buckets.partition(partition);
+                    buckets.push(time, number, KeyNumber::new(group, offset), &[offset as f64]);
+                    waiting.push((time, partition, offset));
                 }
                 limit += advance;
                 let mut released = Vec::new();
                 buckets.release(EventTime::from_micros(limit), |run| {
-                    released.extend(run.chunks(7).flat_map(Run::rows).map(|(time, _, values)| (time, values[0])));
+                    released.extend(run.chunks(7).flat_map(Run::rows).map(|(time, key, values)| (time, key.index(), values[0])));
                 });
                 prop_assert_eq!(release_slow(&mut waiting, EventTime::from_micros(limit)), released);
                 prop_assert_eq!(waiting.len(), buckets.len());
             }
             let mut released = Vec::new();
-            buckets.release(EventTime::MAX, |run| released.extend(run.rows().map(|(time, _, values)| (time, values[0]))));
+            buckets.release(EventTime::MAX, |run| released.extend(run.rows().map(|(time, key, values)| (time, key.index(), values[0]))));
             prop_assert_eq!(release_slow(&mut waiting, EventTime::MAX), released);
         }
     }

@@ -7,13 +7,11 @@ use hashbrown::HashTable;
 
 use super::Limits;
 use crate::event::{Emission, KeyCause, KeyEvent};
-use crate::record::{Key, KeyGroup, KeyId};
+use crate::record::{Key, KeyGroup, KeyId, KeyNumber};
 use crate::{EventTime, Logic, Record};
 
-/// What every record of a key looks at; one cache line for a small state.
-#[repr(align(64))]
+/// What every record of a key looks at.
 struct Slot<S> {
-    id: KeyId,
     /// The state, from the first record on.
     state: Option<S>,
     /// The last record.
@@ -25,7 +23,7 @@ struct Slot<S> {
 /// What else is known of a key.
 struct Named {
     key: Key,
-    /// How many source workers name the key by its identifier alone.
+    /// How many dictionaries have a code for the key.
     holders: u32,
 }
 
@@ -34,7 +32,6 @@ struct Named {
 #[repr(C)]
 pub(super) struct Group<S> {
     // What every record looks at comes first, to be in one place in memory.
-    index: HashTable<u32>,
     slots: Vec<Slot<S>>,
     /// The time of the first timer.
     due: EventTime,
@@ -42,6 +39,8 @@ pub(super) struct Group<S> {
     keys: usize,
     /// As many as slots.
     names: Vec<Named>,
+    /// The place of each key, by its text.
+    index: HashTable<u32>,
     free: Vec<u32>,
     timers: BinaryHeap<Reverse<(EventTime, u32)>>,
     /// Keys with state, and a time at or before each one's last record; made when a limit is first reached.
@@ -67,7 +66,7 @@ impl<S> Default for Group<S> {
 /// Where a group's emissions and evictions go.
 pub(super) struct Outputs<'a, O> {
     pub(super) emit: &'a mut dyn FnMut(Emission<O>),
-    pub(super) evicted: &'a mut Vec<KeyEvent>,
+    pub(super) evicted: &'a mut Vec<(KeyNumber, KeyEvent)>,
 }
 
 impl<S> Group<S> {
@@ -76,15 +75,18 @@ impl<S> Group<S> {
         self.keys
     }
 
-    /// Where the key is; it stays there while rows leave.
-    #[inline]
-    pub(super) fn find(&self, id: KeyId) -> Option<u32> {
-        let slots = &self.slots;
-        self.index.find(id.hash(), |at| slots[*at as usize].id == id).copied()
+    /// A dictionary has a code for the key; gives the key's place, where it stays as long as a row can need it.
+    pub(super) fn learn(&mut self, key: Key) -> usize {
+        let names = &self.names;
+        let id = key.id();
+        let known = self.index.find(id.hash(), |at| names[*at as usize].key == key).copied();
+        let at = known.unwrap_or_else(|| self.insert(id, key));
+        self.names[at as usize].holders += 1;
+        at as usize
     }
 
     fn insert(&mut self, id: KeyId, key: Key) -> u32 {
-        let slot = Slot { id, state: None, last: EventTime::MIN, armed: EventTime::MAX };
+        let slot = Slot { state: None, last: EventTime::MIN, armed: EventTime::MAX };
         let name = Named { key, holders: 0 };
         let at = match self.free.pop() {
             Some(at) => {
@@ -101,48 +103,46 @@ impl<S> Group<S> {
                 }
                 self.slots.push(slot);
                 self.names.push(name);
-                u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 keys in a group")
+                u32::try_from(self.slots.len() - 1).expect("fewer than 2^24 keys in a group")
             }
         };
-        let slots = &self.slots;
-        self.index.insert_unique(id.hash(), at, |at| slots[*at as usize].id.hash());
+        let names = &self.names;
+        self.index.insert_unique(id.hash(), at, |at| names[*at as usize].key.id().hash());
         at
     }
 
-    /// A source worker will name the key by its identifier.
-    pub(super) fn learn(&mut self, id: KeyId, key: Key) {
-        let at = self.find(id).unwrap_or_else(|| self.insert(id, key));
-        self.names[at as usize].holders += 1;
+    /// A dictionary has no code for the key any more; `true` if none has.
+    pub(super) fn forget(&mut self, at: usize) -> bool {
+        let name = &mut self.names[at];
+        name.holders -= 1;
+        name.holders == 0
     }
 
-    /// A source worker will say the key's text again before it names it; `true` if nobody names it any more.
-    pub(super) fn forget(&mut self, id: KeyId) -> bool {
-        self.find(id).is_some_and(|at| {
-            let name = &mut self.names[at as usize];
-            name.holders = name.holders.saturating_sub(1);
-            name.holders == 0
-        })
-    }
-
-    /// Drops the key's text, if nobody names it and it has no state.
-    pub(super) fn prune(&mut self, id: KeyId) {
-        let slots = &self.slots;
-        let Ok(entry) = self.index.find_entry(id.hash(), |at| slots[*at as usize].id == id) else { return };
-        let at = *entry.get();
-        if self.names[at as usize].holders == 0 && slots[at as usize].state.is_none() {
-            entry.remove();
-            self.free.push(at);
+    /// Drops the key's text, which no waiting row needs, unless a dictionary or its state does.
+    pub(super) fn prune(&mut self, at: usize) {
+        let name = &self.names[at];
+        if name.holders > 0 || self.slots[at].state.is_some() {
+            return;
+        }
+        if let Ok(entry) = self.index.find_entry(name.key.id().hash(), |found| *found as usize == at) {
+            self.free.push(entry.remove().0);
         }
     }
 
-    /// Takes the group's next record; `record` holds its time and values, and beside its key is where that was
-    /// found a moment ago. No record makes a timer of another key due at or after `end`.
+    /// Looks at a key's slot, so that it is near when a record needs it.
+    #[inline]
+    pub(super) fn touch(&self, at: usize) {
+        std::hint::black_box(self.slots[at].armed);
+    }
+
+    /// Takes the group's next record, of the key at `at`. No record makes a timer of another key due at or after
+    /// `end`.
     #[inline]
     pub(super) fn on_record<L: Logic<In = Record, State = S>>(
         &mut self,
         logic: &L,
         limits: &Limits,
-        (id, found): (KeyId, Option<u32>),
+        at: usize,
         record: &Record,
         end: EventTime,
         out: &mut Outputs<'_, L::Out>,
@@ -151,15 +151,13 @@ impl<S> Group<S> {
         if self.due < time.min(end) {
             self.on_time(logic, time.min(end), out);
         }
-        let known = found.or_else(|| self.find(id));
-        let at = known.unwrap_or_else(|| self.insert(id, unnamed(id)));
-        while self.slots[at as usize].armed < time {
+        while self.slots[at].armed < time {
             self.call(logic, at, out);
         }
-        if self.slots[at as usize].state.is_none() {
+        if self.slots[at].state.is_none() {
             self.start(logic, limits, at, time, out);
         }
-        self.slots[at as usize].last = time;
+        self.slots[at].last = time;
         self.step(logic, at, out, |state, mut emit| logic.on_record(state, time, record, &mut emit));
         if self.bytes > limits.state_per_group() {
             self.shrink(limits, logic, time, out);
@@ -171,20 +169,30 @@ impl<S> Group<S> {
     fn step<L: Logic<State = S>>(
         &mut self,
         logic: &L,
-        at: u32,
+        at: usize,
         out: &mut Outputs<'_, L::Out>,
         step: impl FnOnce(&mut S, &mut dyn FnMut(EventTime, L::Out)),
     ) {
-        let slot = &mut self.slots[at as usize];
-        let key = &self.names[at as usize].key;
+        let slot = &mut self.slots[at];
+        let names = &self.names;
         let Some(state) = &mut slot.state else { unreachable!("only a key with state takes a step") };
         self.bytes -= logic.memory(state);
-        step(state, &mut |time, value| (out.emit)(Emission { time, key: key.clone(), value }));
+        step(state, &mut |time, value| {
+            (out.emit)(Emission { time, key: names[at].key.clone(), value });
+        });
         self.bytes += logic.memory(state);
         if let Some(deadline) = logic.deadline(state).filter(|deadline| *deadline < slot.armed) {
             slot.armed = deadline;
-            self.timers.push(Reverse((deadline, at)));
             self.due = self.due.min(deadline);
+            if self.timers.len() >= 2 * self.slots.len() + 16 {
+                // Timers that mean nothing any more must not outnumber those that do.
+                let mut timers = std::mem::take(&mut self.timers).into_vec();
+                timers.retain(|Reverse((time, at))| self.slots[*at as usize].armed == *time);
+                timers.sort_unstable();
+                timers.dedup();
+                self.timers = timers.into();
+            }
+            self.timers.push(Reverse((deadline, at as u32)));
         }
     }
 
@@ -199,15 +207,20 @@ impl<S> Group<S> {
             let Some(Reverse((time, at))) = self.timers.pop() else { break };
             // A timer whose state is gone, or that an earlier one replaced, means nothing.
             if self.slots[at as usize].armed == time {
-                self.call(logic, at, out);
+                self.call(logic, at as usize, out);
             }
             self.due = self.timers.peek().map_or(EventTime::MAX, |Reverse((time, _))| *time);
         }
     }
 
     /// Calls the earliest timer of a key that has one.
-    fn call<L: Logic<In = Record, State = S>>(&mut self, logic: &L, at: u32, out: &mut Outputs<'_, L::Out>) {
-        let slot = &mut self.slots[at as usize];
+    fn call<L: Logic<In = Record, State = S>>(
+        &mut self,
+        logic: &L,
+        at: usize,
+        out: &mut Outputs<'_, L::Out>,
+    ) {
+        let slot = &mut self.slots[at];
         let time = std::mem::replace(&mut slot.armed, EventTime::MAX);
         self.step(logic, at, out, |state, mut emit| {
             if logic.deadline(state).is_some_and(|deadline| deadline <= time) {
@@ -235,18 +248,18 @@ impl<S> Group<S> {
         &mut self,
         logic: &L,
         limits: &Limits,
-        at: u32,
+        at: usize,
         time: EventTime,
         out: &mut Outputs<'_, L::Out>,
     ) {
         while self.keys >= limits.keys_per_group() && self.evict(logic, KeyCause::KeyLimit, time, out) {}
-        let slot = &mut self.slots[at as usize];
-        let state = logic.start(&self.names[at as usize].key);
+        let key = &self.names[at].key;
+        let state = logic.start(key);
         self.bytes += logic.memory(&state);
-        slot.state = Some(state);
+        self.slots[at].state = Some(state);
         self.keys += 1;
         if let Some(silent) = &mut self.silent {
-            silent.push(Reverse((time, slot.id, at)));
+            silent.push(Reverse((time, key.id(), at as u32)));
         }
     }
 
@@ -269,14 +282,14 @@ impl<S> Group<S> {
         time: EventTime,
         out: &mut Outputs<'_, L::Out>,
     ) -> bool {
-        let slots = &mut self.slots;
+        let (slots, names) = (&mut self.slots, &self.names);
         let silent = self.silent.get_or_insert_with(|| {
             let with_state = slots.iter().enumerate().filter(|(_, slot)| slot.state.is_some());
-            with_state.map(|(at, slot)| Reverse((slot.last, slot.id, at as u32))).collect()
+            with_state.map(|(at, slot)| Reverse((slot.last, names[at].key.id(), at as u32))).collect()
         });
         while let Some(Reverse((last, id, at))) = silent.pop() {
-            let slot = &mut slots[at as usize];
-            if slot.id != id || slot.state.is_none() {
+            let (slot, key) = (&mut slots[at as usize], &names[at as usize].key);
+            if slot.state.is_none() || key.id() != id {
                 continue;
             }
             if slot.last != last {
@@ -288,18 +301,12 @@ impl<S> Group<S> {
             }
             slot.armed = EventTime::MAX;
             self.keys -= 1;
-            let key = self.names[at as usize].key.clone();
-            out.evicted.push(KeyEvent { time, key, group: id.group(), cause, last_record: last });
+            let event = KeyEvent { time, key: key.clone(), group: id.group(), cause, last_record: last };
+            out.evicted.push((KeyNumber::new(id.group(), at as usize), event));
             return true;
         }
         false
     }
-}
-
-/// The name of a key whose text no batch carried, as of a stream that was made without a dictionary.
-fn unnamed(id: KeyId) -> Key {
-    let [low, high]: [u64; 2] = bytemuck::cast(id);
-    Key::new(&format!("{high:016x}{low:016x}"))
 }
 
 /// One group of state for each key group.
