@@ -1,6 +1,6 @@
 //! A pipeline file made runnable: its sources, the logic per key, and its sinks.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 use tidewatch_connectors::egress::{Egress, Output};
 use tidewatch_connectors::format::{CsvEncoder, JsonEncoder, TableEncoder};
@@ -131,11 +131,17 @@ impl Job {
     /// The first error of a source or sink.
     pub fn run(&self, cluster: Cluster, control: &Control, outputs: Arc<Outputs>) -> Result<Outcome, Error> {
         let job = self.clone();
-        cluster::run(cluster, control, move |worker| job.build(worker, outputs()))
+        let opened = Barrier::new(cluster.workers.into());
+        cluster::run(cluster, control, move |worker| job.build(worker, &opened, outputs()))
     }
 
-    /// Builds the dataflow on one worker.
-    fn build(&self, worker: &mut Worker, outputs: Vec<(Stream, Output)>) -> Result<(), Error> {
+    /// Builds the dataflow on one worker; `opened` is where the workers meet once their sources are open.
+    fn build(
+        &self,
+        worker: &mut Worker,
+        opened: &Barrier,
+        outputs: Vec<(Stream, Output)>,
+    ) -> Result<(), Error> {
         let wants_all = outputs.iter().any(|(stream, _)| *stream == Stream::Verdicts);
         let logic = self.logic(wants_all)?;
         let tally = Control::current().tally().clone();
@@ -146,6 +152,8 @@ impl Job {
         };
         worker.dataflow::<EventTime, _, _>(|scope| {
             let ingested = self.0.inputs.iter().map(|input| input.ingest(scope)).reduce(Ingested::concat);
+            // A sink may empty a file, so none is opened before it is known that the run can start.
+            opened.wait();
             let Some(Ingested { records, late, malformed }) = ingested else { return };
             let keyed = records.keyed_within(limits, logic);
             let verdicts = keyed.emitted;
