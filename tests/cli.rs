@@ -152,6 +152,69 @@ fn check_tells_right_from_wrong() {
 }
 
 #[test]
+fn check_reports_on_every_file() {
+    let (_right, right) = pipeline(GENERATED);
+    let (_wrong, wrong) = pipeline(&GENERATED.replace("ewma-z", "emwa-z"));
+    let (_other, other) = pipeline(&GENERATED.replace("threshold", "treshold"));
+    let said = tidewatch(["check", &wrong, &right, &other, "no/such.toml"]);
+    assert_eq!(Some(2), said.code);
+    assert!(said.out.starts_with(&format!("{right}: ")), "{}", said.out);
+    for file in [&wrong, &other, "no/such.toml"] {
+        assert!(said.err.lines().any(|line| line.starts_with(file)), "{}", said.err);
+    }
+}
+
+#[test]
+fn a_run_that_cannot_start_empties_no_file() {
+    let source = r#"
+[[source]]
+name = "missing"
+connector = "file"
+options = { path = "{}/NAME.csv" }
+format = "csv"
+time = "timestamp"
+key = ["key"]
+value = "value"
+"#;
+    let (head, tail) = GENERATED.split_once("[[detect]]").expect("it has one");
+    for (name, code) in [("nowhere", 2), ("dangling*", 1)] {
+        let text = [head, &source.replace("NAME", name), "[[detect]]", tail].concat();
+        let (folder, path) = pipeline(&text);
+        let dangling = folder.path().join("dangling.csv");
+        std::os::unix::fs::symlink(folder.path().join("void"), dangling).expect("it can be made");
+        fs::write(folder.path().join("out.jsonl"), "precious").expect("it can be written");
+        for workers in ["1", "2", "4"] {
+            let said = tidewatch(["run", &path, "-q", "-w", workers]);
+            assert_eq!(Some(code), said.code, "{name} -w{workers}: {}", said.err);
+            assert_eq!("precious", read(&folder, "out.jsonl"), "{name} -w{workers}");
+        }
+    }
+}
+
+#[test]
+fn a_run_without_events_leaves_an_empty_file() {
+    let (folder, path) = pipeline(&GENERATED.replace("records = 5000", "records = 0"));
+    fs::write(folder.path().join("out.jsonl"), "old").expect("it can be written");
+    assert_eq!(Some(0), tidewatch(["run", &path, "-q", "-w", "2"]).code);
+    assert_eq!(Some(String::new()), fs::read_to_string(folder.path().join("out.jsonl")).ok());
+}
+
+#[test]
+fn a_sink_never_empties_what_a_source_reads() {
+    let text = GENERATED.replace(
+        "connector = \"generator\"\noptions = { records = 5000, keys = 20, partitions = 3, disorder = \"50ms\", late = 0.02, anomalies = 0.01 }",
+        "connector = \"file\"\noptions = { path = \"{}/*.jsonl\" }\nformat = \"json\"\ntime = \"t\"\nvalue = \"v\"",
+    );
+    let (folder, path) = pipeline(&text);
+    fs::write(folder.path().join("in.jsonl"), "precious").expect("it can be written");
+    std::os::unix::fs::symlink("in.jsonl", folder.path().join("out.jsonl")).expect("it can be made");
+    let said = tidewatch(["run", &path]);
+    assert_eq!(Some(2), said.code, "{}", said.err);
+    assert!(said.err.starts_with(&format!("{path}:")) && said.err.contains("would empty"), "{}", said.err);
+    assert_eq!("precious", read(&folder, "in.jsonl"));
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     for arguments in [&["run"][..], &["fly"], &["run", "p.toml", "-w", "0"], &["generate", "--keys", "0"]] {
         let said = tidewatch(arguments);

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path};
 use std::time::Duration;
 
-use glob::MatchOptions;
 use tidewatch_dataflows::Offset;
 use timely::scheduling::SyncActivator;
 
@@ -16,6 +15,7 @@ use crate::format::{Format, Framing};
 use crate::source::{Reader, Source};
 use crate::{Error, Input};
 
+pub mod pattern;
 mod reader;
 mod sink;
 mod stream;
@@ -116,8 +116,7 @@ fn matches(pattern: &str) -> Result<BTreeSet<String>, Error> {
     if Path::new(pattern).is_file() {
         return Ok(BTreeSet::from([name(Path::new(pattern))?]));
     }
-    let like_a_shell = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
-    let paths = glob::glob_with(pattern, like_a_shell)
+    let paths = glob::glob_with(pattern, pattern::LIKE_A_SHELL)
         .map_err(|error| Error::Configuration(format!("\"{pattern}\" is not a pattern of paths: {error}")))?;
     let mut names = BTreeSet::new();
     for path in paths {

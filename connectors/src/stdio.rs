@@ -22,6 +22,9 @@ const QUEUE: usize = 16;
 
 const STDIN: &str = "standard input";
 
+/// What errors call standard output.
+pub const STDOUT: &str = "standard output";
+
 /// Reads standard input as one partition, `stdin`, one record a line.
 ///
 /// A thread of its own does the reading, since that blocks. What has been read is gone, so it can be opened once and
@@ -181,7 +184,7 @@ impl Stderr {
 
 impl Sink for Stdout {
     fn write(&mut self, messages: &[Message<'_>], _frontier: Option<EventTime>) -> Result<(), Error> {
-        write_lines(io::stdout().lock(), &mut self.0, messages).map_err(Error::io("standard output"))
+        write_lines(io::stdout().lock(), &mut self.0, messages).map_err(Error::io(STDOUT))
     }
 }
 
