@@ -12,6 +12,7 @@ use tidewatch_dataflows::{pipelines, EventTime, Logic, Name, Record};
 use timely::dataflow::operators::vec::Filter;
 use timely::dataflow::operators::Inspect;
 use timely::worker::Worker;
+use tracing::info;
 
 use crate::cluster::{self, Cluster, Outcome};
 use crate::config::{PipelineFile, SinkFormat, SinkSpec, Stream};
@@ -19,6 +20,9 @@ use crate::registry::Registry;
 use crate::Error;
 
 mod input;
+mod lenient;
+
+use lenient::Lenient;
 
 /// A pipeline that can be run, any number of times.
 #[derive(Clone)]
@@ -100,12 +104,17 @@ impl Job {
     /// An output to a sink of the pipeline.
     pub fn output(&self, spec: &SinkSpec) -> Output {
         let (registry, spec_) = (self.0.registry.clone(), spec.clone());
-        let open = move || match registry.sinks.get(spec_.connector.as_str()) {
-            Some(info) => (info.construct)(&spec_.options),
-            None => {
+        let lenient =
+            spec.connector == "stdout" && self.sinks().iter().any(|sink| sink.connector != "stdout");
+        let open = move || {
+            let Some(info) = registry.sinks.get(spec_.connector.as_str()) else {
                 let message = format!("no sink connector is called \"{}\"", spec_.connector);
-                Err(tidewatch_connectors::Error::Configuration(message))
-            }
+                return Err(tidewatch_connectors::Error::Configuration(message));
+            };
+            let sink = (info.construct)(&spec_.options)?;
+            let (stream, connector) = (spec_.stream, spec_.connector);
+            info!(?stream, connector, path = spec_.options.given_text("path"), "opened sink");
+            Ok(if lenient { Box::new(Lenient::new(sink)) } else { sink })
         };
         self.encoded(open, spec.format)
     }

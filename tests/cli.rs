@@ -411,3 +411,84 @@ fn a_second_interrupt_ends_a_run_that_cannot_end() {
     interrupt(&child);
     assert_eq!(Some(130), end(&mut child, Duration::from_secs(1)));
 }
+
+/// Twenty thousand anomalies, to standard output and to a file or a pipe.
+fn many_lines(sinks: &str) -> (TempDir, String) {
+    let file = STDIN.replace("\"stdio\"", "\"file\"\noptions = { path = \"{}/lines.csv\" }");
+    let (folder, path) = pipeline(&[&file, sinks].concat());
+    fs::write(
+        folder.path().join("lines.csv"),
+        (0..20_000).map(|at| format!("{at},k,1\n")).collect::<String>(),
+    )
+    .expect("it can be written");
+    (folder, path)
+}
+
+fn sink(connector: &str, options: &str) -> String {
+    format!("[[sink]]\nstream = \"anomalies\"\nconnector = \"{connector}\"\n{options}\n")
+}
+
+#[test]
+fn other_sinks_complete_when_the_reader_of_standard_output_has_gone() {
+    let sinks = [sink("stdout", ""), sink("file", "options = { path = \"{}/out.jsonl\" }")].concat();
+    let (folder, path) = many_lines(&sinks);
+    let mut child = start(&["run", &path, "-q"]);
+    drop(child.stdout.take());
+    assert_eq!(Some(0), end(&mut child, Duration::from_secs(20)));
+    assert_eq!(20_000, read(&folder, "out.jsonl").lines().count());
+}
+
+#[test]
+fn a_pipe_that_is_a_sink_and_has_lost_its_reader_is_a_failure() {
+    let (folder, path) = many_lines(&sink("file", "options = { path = \"{}/pipe\" }"));
+    let pipe = folder.path().join("pipe");
+    assert!(Process::new("mkfifo").arg(&pipe).status().expect("there is mkfifo").success());
+    let mut child = start(&["run", &path, "-q"]);
+    // Opens, which lets the run go on, and reads nothing.
+    drop(fs::File::open(&pipe).expect("the run opens it too"));
+    assert_eq!(Some(1), end(&mut child, Duration::from_secs(20)));
+    let error = std::io::read_to_string(child.stderr.take().expect("it is piped")).expect("it is text");
+    assert!(error.starts_with(&pipe.display().to_string()), "{error}");
+}
+
+#[test]
+fn nobody_needs_to_take_what_goes_to_standard_error() {
+    let (_folder, path) = pipeline(GENERATED);
+    for arguments in [&["run", &path, "-vv"][..], &["run", "no/such.toml"], &["check", "no/such.toml"]] {
+        let expected = if arguments.len() == 3 { 0 } else { 1 };
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("there is one");
+        let status = Process::new(PROGRAM).args(arguments).stderr(full).stdout(Stdio::null()).status();
+        assert_eq!(Some(expected), status.expect("it runs").code(), "{arguments:?}");
+        let mut child = start(arguments);
+        drop(child.stderr.take());
+        assert_eq!(Some(expected), end(&mut child, Duration::from_secs(20)), "{arguments:?}");
+    }
+}
+
+#[test]
+fn more_is_said_with_v_and_even_more_with_vv() {
+    let (_folder, path) = many_lines("");
+    let [none, info, debug] = ["-q", "-v", "-vv"].map(|level| tidewatch(["run", &path, level]).err);
+    assert_eq!("", none);
+    for (word, at_info) in
+        [("opened partition", true), ("opened sink", true), ("run ended", true), ("partition ended", false)]
+    {
+        assert_eq!(at_info, info.contains(word), "{word}: {info}");
+        assert!(debug.contains(word), "{word}: {debug}");
+    }
+}
+
+#[test]
+fn generating_ends_with_a_whole_line_when_interrupted() {
+    for signal in ["-INT", "-TERM"] {
+        let mut child = start(&["generate", "--records", "1000000000"]);
+        let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        out.read_line(&mut line).expect("there is a line");
+        let kill = Process::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(kill.expect("there is kill").success());
+        let rest = std::io::read_to_string(out).expect("it is text");
+        assert!(rest.ends_with('\n'));
+        assert_eq!(Some(130), end(&mut child, Duration::from_secs(5)), "{signal}");
+    }
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tidewatch_dataflows::Offset;
 use timely::scheduling::SyncActivator;
+use tracing::info;
 
 use crate::format::lines::MAX_RECORD;
 use crate::format::{Format, Framing};
@@ -92,7 +93,9 @@ impl Source for FileSource {
     }
 
     fn open(&self, partition: &str, from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
-        Ok(Box::new(reader::FileReader::open(self, partition, from)?))
+        let reader = reader::FileReader::open(self, partition, from)?;
+        info!(partition, offset = from.0, follow = self.follow, "opened partition");
+        Ok(Box::new(reader))
     }
 
     fn falls_silent(&self) -> bool {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use tidewatch_connectors::stdio::Stdout;
 use tidewatch_connectors::Control;
+use tracing::info;
 
 use super::Voice;
 use crate::cluster::{interrupt_on_signals, Cluster, Outcome};
@@ -54,10 +55,11 @@ impl Run {
         let progress = Progress::new(&control, job.size(), voice.quiet || voice.json || show);
         let outcome = progress.during(|| job.run(self.cluster, &control, outputs))?;
         let summary = Summary::new(&control, outcome, start.elapsed());
+        info!(?outcome, records = summary.records, anomalies = summary.anomalies, "run ended");
         if voice.json {
             super::say(&summary.json())?;
         } else if !voice.quiet {
-            eprintln!("{}", summary.text());
+            super::complain(&summary.text());
             self.point_at_rejections(&job, &summary);
         }
         match outcome {
@@ -75,7 +77,10 @@ impl Run {
             (summary.evicted, Stream::Evictions, "evictions"),
         ] {
             if count > 0 && !has(stream) {
-                eprintln!("to see them, add to {}: [[sink]] stream = \"{name}\"", self.file.display());
+                super::complain(&format!(
+                    "to see them, add to {}: [[sink]] stream = \"{name}\"",
+                    self.file.display()
+                ));
             }
         }
     }
