@@ -43,21 +43,26 @@ Examples:
   tidewatch generate --records 10000          synthetic records with labelled anomalies
 
 Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 130 interrupted.";
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed, 2 usage or configuration, 130 interrupted.";
+/// The end of a command's help: an example, and what its exit codes mean.
+macro_rules! after_help {
+    ($example:literal) => {
+        concat!(
+            "Example:\n  ",
+            $example,
+            "\n\nExit codes: 0 done, 1 it failed, 2 usage or configuration, 130 interrupted."
+        )
+    };
+}
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs a pipeline until its sources end, or Ctrl-C.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = after_help!("tidewatch run examples/nab.toml -w 2"))]
     Run(run::Run),
-    /// Validates a pipeline file without running it.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = after_help!("tidewatch check examples/nab.toml examples/windows.toml"))]
     Check(check::Check),
-    /// Writes synthetic records, with labelled anomalies.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = after_help!("tidewatch generate --records 100000 --labels --out series.csv"))]
     Generate(generate::Generate),
-    /// Lists the detectors, or describes one.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = after_help!("tidewatch detectors ewma-z"))]
     Detectors(detectors::Detectors),
 }
 

@@ -79,7 +79,7 @@ fn help_names_options_and_exit_codes() {
     let global = ["--verbose", "--quiet", "--json", "--help"];
     let own: [(&[&str], &[&str]); 5] = [
         (&[], &["run", "check", "generate", "detectors", "--version"]),
-        (&["run"], &["--workers", "PIPELINE.toml"]),
+        (&["run"], &["--workers", "PIPELINE.toml", "Results go to"]),
         (&["check"], &["PIPELINE.toml"]),
         (
             &["generate"],
@@ -90,9 +90,14 @@ fn help_names_options_and_exit_codes() {
     for (command, options) in own {
         let said = tidewatch(command.iter().chain(&["--help"]));
         assert_eq!(Some(0), said.code);
-        for word in
-            global.iter().chain(options).chain(&["Exit codes: 0 ", "1 ", "2 usage", "130 interrupted"])
-        {
+        for word in global.iter().chain(options).chain(&[
+            "Example",
+            "  tidewatch ",
+            "Exit codes: 0 ",
+            "1 ",
+            "2 usage",
+            "130 interrupted",
+        ]) {
             assert!(said.out.contains(word), "{command:?} --help lacks {word}:\n{}", said.out);
         }
     }
@@ -266,6 +271,16 @@ fn every_detector_is_listed_and_described() {
             serde_json::from_str(&tidewatch(["detectors", info.name, "--json"]).out).expect("is JSON");
         assert_eq!(info.name, json["name"]);
         assert_eq!(info.parameters.len(), json["parameters"].as_array().map_or(0, Vec::len));
+        for parameter in json["parameters"].as_array().into_iter().flatten() {
+            assert!(parameter["required"].is_boolean(), "{parameter}");
+            assert!(parameter["default"].is_null() || parameter["required"] == false, "{parameter}");
+        }
+        // What it shows of a pipeline file is one, but for the threshold.
+        let (_, sample) = said.out.split_once("in a pipeline file\n").expect("it shows one");
+        let (head, _) = GENERATED.split_once("[[detect]]").expect("it has one");
+        let (_folder, path) = pipeline(&[head, &sample.replace('…', "1")].concat());
+        let checked = tidewatch(["check", &path]);
+        assert_eq!(Some(0), checked.code, "{}\n{sample}", checked.err);
     }
     insta::with_settings!({
         snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true
@@ -491,4 +506,41 @@ fn generating_ends_with_a_whole_line_when_interrupted() {
         assert!(rest.ends_with('\n'));
         assert_eq!(Some(130), end(&mut child, Duration::from_secs(5)), "{signal}");
     }
+}
+
+/// What a command shows on a terminal of this width; `None` where there is no `script` to make one.
+fn on_terminal(columns: usize, command: &str) -> Option<String> {
+    let folder = tempfile::tempdir().ok()?;
+    let output = Process::new("script")
+        .args(["-qec", &format!("stty cols {columns} rows 40; {command}"), "/dev/null"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("OUT", folder.path().join("out.jsonl"))
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    assert!(output.status.success(), "{output:?}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_terminal_shows_a_table_that_fits_and_a_bar_below_it() {
+    let run = format!("{PROGRAM} run examples/nab.toml");
+    for columns in [80, 100, 160] {
+        let Some(shown) = on_terminal(columns, &run) else { return };
+        let rows = |line: &&str| line.contains("failure.csv");
+        let table: Vec<_> = shown.split(['\n', '\r']).filter(rows).collect();
+        assert!(table.len() > 3, "{shown}");
+        for line in table {
+            // What moves the cursor or clears a line takes no room.
+            let text: String = line.split('\u{1b}').enumerate().fold(String::new(), |text, (index, part)| {
+                let end = part.find(|letter: char| letter.is_ascii_alphabetic()).map_or(0, |end| end + 1);
+                text + if index == 0 { part } else { &part[end..] }
+            });
+            assert!(text.chars().count() <= columns, "{columns}: {text:?}");
+        }
+        assert!(shown.contains(" records, ") && shown.contains("/s, at "), "no bar: {shown:?}");
+    }
+    let Some(shown) = on_terminal(80, &format!("{run} 2>/dev/null")) else { return };
+    assert!(!shown.contains("/s, at "), "{shown}");
 }
