@@ -544,3 +544,62 @@ fn a_terminal_shows_a_table_that_fits_and_a_bar_below_it() {
     let Some(shown) = on_terminal(80, &format!("{run} 2>/dev/null")) else { return };
     assert!(!shown.contains("/s, at "), "{shown}");
 }
+
+#[test]
+fn compressed_and_plain_files_give_the_same_csv_at_any_number_of_workers() {
+    let text: String = (0..3_000).map(|at| format!("{at},k{},{}\n", at % 7, at % 11)).collect();
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(text.as_bytes()).expect("a Vec takes all");
+    let files = [
+        ("csv", text.clone().into_bytes()),
+        ("csv.gz", gz.finish().expect("a Vec takes all")),
+        ("csv.zst", zstd::encode_all(text.as_bytes(), 1).expect("a Vec takes all")),
+    ];
+    let sink = sink("file", "format = \"csv\"\noptions = { path = \"{}/out.csv\" }");
+    let mut written: Vec<String> = Vec::new();
+    for (extension, bytes) in files {
+        let source = format!("\"file\"\noptions = {{ path = \"{{}}/lines.{extension}\" }}");
+        let (folder, path) = pipeline(&[&STDIN.replace("\"stdio\"", &source), sink.as_str()].concat());
+        fs::write(folder.path().join(format!("lines.{extension}")), bytes).expect("it can be written");
+        for workers in ["1", "2"] {
+            let said = tidewatch(["run", &path, "-q", "-w", workers]);
+            assert_eq!((Some(0), ""), (said.code, said.err.as_str()), "{extension} -w{workers}");
+            written.push(read(&folder, "out.csv"));
+        }
+    }
+    let header = "time,key.2,detector,value,score,expected,lower,upper,attribution,anomalous\n";
+    assert!(written[0].starts_with(header), "{}", written[0]);
+    // All but the zeros, and the header.
+    assert_eq!(3_000 - 3_000_usize.div_ceil(11) + 1, written[0].lines().count());
+    for (index, other) in written.iter().enumerate() {
+        assert!(written[0] == *other, "run {index} differs");
+    }
+}
+
+#[test]
+fn a_followed_file_is_read_until_an_interruption() {
+    let source = "\"file\"\noptions = { path = \"{}/lines.csv\", follow = true }";
+    let sink = sink("file", "options = { path = \"{}/out.jsonl\" }");
+    let (folder, path) = pipeline(&[&STDIN.replace("\"stdio\"", source), sink.as_str()].concat());
+    let lines = folder.path().join("lines.csv");
+    fs::write(&lines, "0,k,1\n1,k,1\n2,k").expect("it can be written");
+    let mut child = start(&["run", &path, "--json"]);
+    let wait_for = |count: usize| {
+        let waiting = Instant::now();
+        while read(&folder, "out.jsonl").lines().count() < count {
+            assert!(waiting.elapsed() < Duration::from_secs(20), "{count} lines never come");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    // The record at the watermark is not final.
+    wait_for(1);
+    let mut file = fs::OpenOptions::new().append(true).open(&lines).expect("it is there");
+    file.write_all(b",1\n3,k,1\n").expect("it can be written");
+    wait_for(3);
+    interrupt(&child);
+    assert_eq!(Some(130), end(&mut child, Duration::from_secs(5)));
+    assert_eq!(3, read(&folder, "out.jsonl").lines().count());
+    let out = std::io::read_to_string(child.stdout.take().expect("it is piped")).expect("it is text");
+    let summary: Value = serde_json::from_str(&out).expect("it is JSON");
+    assert_eq!((Some(4), Some(true)), (summary["records"].as_u64(), summary["interrupted"].as_bool()));
+}
