@@ -21,7 +21,7 @@ use tidewatch_dataflows::{Emission, EventTime, Logic, Record, Span};
 use timely::dataflow::StreamVec;
 use timely::ExchangeData;
 
-pub(crate) use input::{generated, Partitions};
+pub(crate) use input::{generated, simultaneous, Partitions};
 pub(crate) use snapshotting::Snapshotting;
 use subject::{Dataflow, OfLogic, Pipeline, Subject};
 
