@@ -42,18 +42,19 @@ impl Logic for Difference {
     }
 }
 
+/// What runs for each key.
+pub(crate) fn jumps() -> impl Logic<In = Record, Out = Verdict> {
+    let detector = EwmaZ::new(0.1).expect("0.1 is in range");
+    Difference.then(detector).then(above(5.0))
+}
+
 fn main() -> Result<(), Error> {
     execute(std::env::args(), |worker| {
         worker.dataflow::<EventTime, _, _>(|scope| {
             let requests = File::glob("examples/data/features/requests.csv")
                 .format(Csv::header().key(["service"]).value("latency"));
             let schema = requests.schema().clone();
-            let detector = EwmaZ::new(0.1).expect("0.1 is in range");
-            requests
-                .ingest(scope)
-                .records
-                .keyed(Difference.then(detector).then(above(5.0)))
-                .egress(Output::json(Stdout::new(), schema));
+            requests.ingest(scope).records.keyed(jumps()).egress(Output::json(Stdout::new(), schema));
         });
         Ok(())
     })

@@ -6,9 +6,12 @@ mod generate;
 mod run;
 
 use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tidewatch_connectors::stdio::STDOUT;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::registry::Registry;
@@ -40,21 +43,26 @@ Examples:
   tidewatch generate --records 10000          synthetic records with labelled anomalies
 
 Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 130 interrupted.";
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed, 2 usage or configuration, 130 interrupted.";
+/// The end of a command's help: an example, and what its exit codes mean.
+macro_rules! after_help {
+    ($example:literal) => {
+        concat!(
+            "Example:\n  ",
+            $example,
+            "\n\nExit codes: 0 done, 1 it failed, 2 usage or configuration, 130 interrupted."
+        )
+    };
+}
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs a pipeline until its sources end, or Ctrl-C.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = after_help!("tidewatch run examples/nab.toml -w 2"))]
     Run(run::Run),
-    /// Validates a pipeline file without running it.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = after_help!("tidewatch check examples/nab.toml examples/windows.toml"))]
     Check(check::Check),
-    /// Writes synthetic records, with labelled anomalies.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = after_help!("tidewatch generate --records 100000 --labels --out series.csv"))]
     Generate(generate::Generate),
-    /// Lists the detectors, or describes one.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = after_help!("tidewatch detectors ewma-z"))]
     Detectors(detectors::Detectors),
 }
 
@@ -81,7 +89,9 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         (false, 1) => LevelFilter::INFO,
         (false, _) => LevelFilter::DEBUG,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    // Neither a standard error that is full nor one that is closed is a reason to fail.
+    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    subscriber.log_internal_errors(false).init();
     let voice = Voice { quiet: arguments.quiet, json: arguments.json };
     let result = match arguments.command {
         Command::Run(run) => run.execute(&registry, voice),
@@ -94,15 +104,19 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         Err(Error::Interrupted) => ExitCode::from(130),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            complain(&error);
             ExitCode::from(error.exit_code() as u8)
         }
     }
 }
 
+/// Writes a text to standard error, if somebody takes it.
+fn complain(text: &dyn Display) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Writes a text to standard output.
 fn say(text: &str) -> Result<(), Error> {
-    use std::io::Write;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}").map_err(|source| Error::Io { what: "standard output".to_owned(), source })
+    writeln!(out, "{text}").map_err(|source| Error::Io { what: STDOUT.to_owned(), source })
 }

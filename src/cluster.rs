@@ -7,6 +7,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidewatch_connectors::{Control, Error as ConnectorError};
 use timely::worker::Worker;
+use tracing::{debug, info};
 
 use crate::Error;
 
@@ -73,6 +74,7 @@ pub fn interrupt_on_signals(control: &Control) -> Result<(), Error> {
             if control.interrupted() {
                 std::process::exit(Error::Interrupted.exit_code());
             }
+            info!("interrupted: writing what is final");
             control.interrupt();
         }
     });
@@ -91,6 +93,7 @@ where
     let shared = control.clone();
     let workers = timely::execute(timely::Config::process(cluster.workers.into()), move |worker| {
         shared.install();
+        debug!(worker = worker.index(), "building dataflows");
         let built = build(worker);
         if built.is_err() {
             // The others must not wait for this one, whose frontiers will never move.

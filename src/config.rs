@@ -42,7 +42,8 @@ pub use spec::{
 /// [`Error::Io`] if it cannot be read, [`Error::Config`] if it is wrong.
 pub fn read(path: &Path, registry: &Registry) -> Result<PipelineFile, Error> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Io { what: name.clone(), source })?;
+    let bytes = std::fs::read(path).map_err(|source| Error::Io { what: name.clone(), source })?;
+    let text = String::from_utf8(bytes).map_err(|error| reader::not_text(&name, &error))?;
     parse(&name, &text, &|variable| std::env::var(variable).ok(), registry)
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use tidewatch_connectors::stdio::STDOUT;
+use tidewatch_connectors::Error as ConnectorError;
 use tidewatch_dataflows::params::ParamError;
 
 use crate::config;
@@ -25,7 +27,7 @@ pub enum Error {
     },
     /// A source or a sink failed.
     #[error(transparent)]
-    Connector(#[from] tidewatch_connectors::Error),
+    Connector(#[from] ConnectorError),
     /// Parameters that do not go together.
     #[error(transparent)]
     Parameter(#[from] ParamError),
@@ -35,6 +37,9 @@ pub enum Error {
     /// Something that cannot happen, did.
     #[error("internal error: {0}")]
     Internal(String),
+    /// Several things failed, each on its own.
+    #[error("{}", lines(.0))]
+    Several(Vec<Error>),
     /// The command line asks for something that cannot be done.
     #[error("{0}")]
     Usage(String),
@@ -46,20 +51,21 @@ impl Error {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Config(_) | Self::Usage(_) | Self::Parameter(_) => 2,
-            Self::Connector(tidewatch_connectors::Error::Configuration(_)) => 2,
+            Self::Connector(ConnectorError::Configuration(_) | ConnectorError::Parameter(_)) => 2,
+            Self::Several(errors) => errors.iter().map(Self::exit_code).max().unwrap_or(1),
             Self::Interrupted => 130,
             Self::Io { .. } | Self::Connector(_) | Self::Internal(_) => 1,
         }
     }
 
-    /// Whether whoever read standard output has gone, as `head` does.
+    /// Whether whoever read standard output has gone, as `head` does; of no other sink is that harmless.
     pub fn is_broken_pipe(&self) -> bool {
-        let source = match self {
-            Self::Io { source, .. } => source,
-            Self::Connector(tidewatch_connectors::Error::Io { source, .. }) => source,
+        let (what, source) = match self {
+            Self::Io { what, source } => (what, source),
+            Self::Connector(ConnectorError::Io { what, source }) => (what, source),
             _ => return false,
         };
-        source.kind() == io::ErrorKind::BrokenPipe
+        what == STDOUT && source.kind() == io::ErrorKind::BrokenPipe
     }
 
     /// Nothing of this kind has this name.
@@ -91,6 +97,6 @@ pub struct ConfigError {
     pub message: String,
 }
 
-fn lines(errors: &[ConfigError]) -> impl fmt::Display {
+fn lines(errors: &[impl fmt::Display]) -> impl fmt::Display {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

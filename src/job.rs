@@ -1,6 +1,6 @@
 //! A pipeline file made runnable: its sources, the logic per key, and its sinks.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 use tidewatch_connectors::egress::{Egress, Output};
 use tidewatch_connectors::format::{CsvEncoder, JsonEncoder, TableEncoder};
@@ -12,6 +12,7 @@ use tidewatch_dataflows::{pipelines, EventTime, Logic, Name, Record};
 use timely::dataflow::operators::vec::Filter;
 use timely::dataflow::operators::Inspect;
 use timely::worker::Worker;
+use tracing::info;
 
 use crate::cluster::{self, Cluster, Outcome};
 use crate::config::{PipelineFile, SinkFormat, SinkSpec, Stream};
@@ -19,6 +20,9 @@ use crate::registry::Registry;
 use crate::Error;
 
 mod input;
+mod lenient;
+
+use lenient::Lenient;
 
 /// A pipeline that can be run, any number of times.
 #[derive(Clone)]
@@ -100,12 +104,17 @@ impl Job {
     /// An output to a sink of the pipeline.
     pub fn output(&self, spec: &SinkSpec) -> Output {
         let (registry, spec_) = (self.0.registry.clone(), spec.clone());
-        let open = move || match registry.sinks.get(spec_.connector.as_str()) {
-            Some(info) => (info.construct)(&spec_.options),
-            None => {
+        let lenient =
+            spec.connector == "stdout" && self.sinks().iter().any(|sink| sink.connector != "stdout");
+        let open = move || {
+            let Some(info) = registry.sinks.get(spec_.connector.as_str()) else {
                 let message = format!("no sink connector is called \"{}\"", spec_.connector);
-                Err(tidewatch_connectors::Error::Configuration(message))
-            }
+                return Err(tidewatch_connectors::Error::Configuration(message));
+            };
+            let sink = (info.construct)(&spec_.options)?;
+            let (stream, connector) = (spec_.stream, spec_.connector);
+            info!(?stream, connector, path = spec_.options.given_text("path"), "opened sink");
+            Ok(if lenient { Box::new(Lenient::new(sink)) } else { sink })
         };
         self.encoded(open, spec.format)
     }
@@ -131,11 +140,17 @@ impl Job {
     /// The first error of a source or sink.
     pub fn run(&self, cluster: Cluster, control: &Control, outputs: Arc<Outputs>) -> Result<Outcome, Error> {
         let job = self.clone();
-        cluster::run(cluster, control, move |worker| job.build(worker, outputs()))
+        let opened = Barrier::new(cluster.workers.into());
+        cluster::run(cluster, control, move |worker| job.build(worker, &opened, outputs()))
     }
 
-    /// Builds the dataflow on one worker.
-    fn build(&self, worker: &mut Worker, outputs: Vec<(Stream, Output)>) -> Result<(), Error> {
+    /// Builds the dataflow on one worker; `opened` is where the workers meet once their sources are open.
+    fn build(
+        &self,
+        worker: &mut Worker,
+        opened: &Barrier,
+        outputs: Vec<(Stream, Output)>,
+    ) -> Result<(), Error> {
         let wants_all = outputs.iter().any(|(stream, _)| *stream == Stream::Verdicts);
         let logic = self.logic(wants_all)?;
         let tally = Control::current().tally().clone();
@@ -146,6 +161,8 @@ impl Job {
         };
         worker.dataflow::<EventTime, _, _>(|scope| {
             let ingested = self.0.inputs.iter().map(|input| input.ingest(scope)).reduce(Ingested::concat);
+            // A sink may empty a file, so none is opened before it is known that the run can start.
+            opened.wait();
             let Some(Ingested { records, late, malformed }) = ingested else { return };
             let keyed = records.keyed_within(limits, logic);
             let verdicts = keyed.emitted;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use tidewatch_connectors::Control;
+use tidewatch_connectors::{Control, Error, Message, Sink};
 use tidewatch_dataflows::EventTime;
 
 use crate::cluster::Outcome;
@@ -24,14 +24,19 @@ impl Progress {
     pub fn new(control: &Control, size: Option<u64>, quiet: bool) -> Self {
         let bar = ProgressBar::new(size.unwrap_or(0));
         let template = match size {
-            Some(_) => "{elapsed_precise} {bar:30} {percent:>3}%  {msg}",
-            None => "{elapsed_precise} {spinner}  {msg}",
+            Some(_) => "{elapsed_precise} {bar:12} {percent:>3}%  {wide_msg}",
+            None => "{elapsed_precise} {spinner}  {wide_msg}",
         };
         bar.set_style(ProgressStyle::with_template(template).expect("the template is right"));
         if quiet || !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         Self { bar, control: control.clone(), size, start: Instant::now() }
+    }
+
+    /// A sink that writes to the terminal on which the bar is: what it is given appears above the bar.
+    pub fn above<S: Sink>(&self, sink: S) -> impl Sink + use<S> {
+        Above { bar: self.bar.clone(), sink }
     }
 
     /// Shows where the run is now.
@@ -42,7 +47,7 @@ impl Progress {
         let reached = self.control.watermark().filter(|time| *time > EventTime::MIN);
         let reached = reached.map_or_else(|| "-".to_owned(), |time| time.to_string());
         self.bar.set_message(format!(
-            "{} records, {}/s, event time {reached}",
+            "{} records, {}/s, at {reached}",
             HumanCount(records),
             HumanCount(rate as u64)
         ));
@@ -53,22 +58,37 @@ impl Progress {
     }
 
     /// Shows the run until it returns.
-    pub fn during<T>(self, run: impl FnOnce() -> T) -> T {
+    pub fn during<T>(&self, run: impl FnOnce() -> T) -> T {
         if self.bar.is_hidden() {
             return run();
         }
         let (done, wait) = std::sync::mpsc::channel::<()>();
-        let watch = std::thread::spawn(move || {
-            while wait.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
                 self.tick();
-            }
-            self.bar.finish_and_clear();
-        });
-        let result = run();
-        drop(done);
-        // The bar is for show: a run does not fail with it.
-        drop(watch.join());
-        result
+                while wait.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
+                    self.tick();
+                }
+                self.bar.finish_and_clear();
+            });
+            let result = run();
+            drop(done);
+            result
+        })
+    }
+}
+
+struct Above<S> {
+    bar: ProgressBar,
+    sink: S,
+}
+
+impl<S: Sink> Sink for Above<S> {
+    fn write(&mut self, messages: &[Message<'_>], frontier: Option<EventTime>) -> Result<(), Error> {
+        if messages.is_empty() {
+            return self.sink.write(messages, frontier);
+        }
+        self.bar.suspend(|| self.sink.write(messages, frontier))
     }
 }
 
@@ -142,28 +162,63 @@ impl Summary {
     /// A few lines for people.
     pub fn text(&self) -> String {
         let count = HumanCount;
-        let span = match self.span {
-            Some((from, to)) => format!("{from} to {to}"),
-            None => "no records".to_owned(),
-        };
         let mut text = format!(
-            "{} records: {} scored, {} late, {} malformed\n{} anomalies in {} keys\n{span}\n{} records/s in {}",
-            count(self.records),
+            "{}: {} scored, {} late, {} malformed\n{} in {}\n",
+            counted(self.records, "record"),
             count(self.scored),
             count(self.late),
             count(self.malformed),
-            count(self.anomalies),
-            count(self.keys),
-            count(self.records_per_second() as u64),
-            HumanDuration(self.elapsed),
+            counted(self.anomalies, "anomaly"),
+            counted(self.keys, "key"),
         );
+        if let Some((from, to)) = self.span {
+            text += &format!("{from} to {to}\n");
+        }
+        let rate = counted(self.records_per_second() as u64, "record");
+        text += &format!("{rate}/s in {}", lasted(self.elapsed));
         if self.evicted > 0 {
-            text += &format!("\n{} keys lost their state to [limits]", count(self.evicted));
+            text += &format!("\n{} by [limits]", counted(self.evicted, "eviction"));
         }
         if self.interrupted {
             let waiting = self.records - self.scored - self.late - self.malformed;
-            text += &format!("\ninterrupted: {} records were not final yet", count(waiting));
+            let were = if waiting == 1 { "was" } else { "were" };
+            text += &format!("\ninterrupted: {} {were} not final yet", counted(waiting, "record"));
         }
         text
+    }
+}
+
+/// A number of things, as in "1 key" or "2 anomalies".
+fn counted(number: u64, one: &str) -> String {
+    let many = match one.strip_suffix('y').filter(|stem| !stem.ends_with('e')) {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{one}s"),
+    };
+    format!("{} {}", HumanCount(number), if number == 1 { one } else { &many })
+}
+
+/// A length of wall time: short ones to the millisecond.
+fn lasted(elapsed: Duration) -> String {
+    match elapsed.as_secs_f64() {
+        seconds if seconds < 1.0 => format!("{} ms", elapsed.as_millis().max(1)),
+        seconds if seconds < 60.0 => format!("{seconds:.1} s"),
+        _ => HumanDuration(elapsed).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_one_and_short_runs_take_time() {
+        assert_eq!("1 anomaly", counted(1, "anomaly"));
+        assert_eq!("0 anomalies", counted(0, "anomaly"));
+        assert_eq!("1,000 keys", counted(1_000, "key"));
+        assert_eq!("1 eviction", counted(1, "eviction"));
+        assert_eq!(
+            ["1 ms", "20 ms", "2.5 s", "2 minutes"],
+            [0.0, 0.02, 2.5, 120.0].map(|seconds| lasted(Duration::from_secs_f64(seconds)))
+        );
     }
 }

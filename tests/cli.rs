@@ -79,7 +79,7 @@ fn help_names_options_and_exit_codes() {
     let global = ["--verbose", "--quiet", "--json", "--help"];
     let own: [(&[&str], &[&str]); 5] = [
         (&[], &["run", "check", "generate", "detectors", "--version"]),
-        (&["run"], &["--workers", "PIPELINE.toml"]),
+        (&["run"], &["--workers", "PIPELINE.toml", "Results go to"]),
         (&["check"], &["PIPELINE.toml"]),
         (
             &["generate"],
@@ -90,9 +90,14 @@ fn help_names_options_and_exit_codes() {
     for (command, options) in own {
         let said = tidewatch(command.iter().chain(&["--help"]));
         assert_eq!(Some(0), said.code);
-        for word in
-            global.iter().chain(options).chain(&["Exit codes: 0 ", "1 ", "2 usage", "130 interrupted"])
-        {
+        for word in global.iter().chain(options).chain(&[
+            "Example",
+            "  tidewatch ",
+            "Exit codes: 0 ",
+            "1 ",
+            "2 usage",
+            "130 interrupted",
+        ]) {
             assert!(said.out.contains(word), "{command:?} --help lacks {word}:\n{}", said.out);
         }
     }
@@ -152,6 +157,69 @@ fn check_tells_right_from_wrong() {
 }
 
 #[test]
+fn check_reports_on_every_file() {
+    let (_right, right) = pipeline(GENERATED);
+    let (_wrong, wrong) = pipeline(&GENERATED.replace("ewma-z", "emwa-z"));
+    let (_other, other) = pipeline(&GENERATED.replace("threshold", "treshold"));
+    let said = tidewatch(["check", &wrong, &right, &other, "no/such.toml"]);
+    assert_eq!(Some(2), said.code);
+    assert!(said.out.starts_with(&format!("{right}: ")), "{}", said.out);
+    for file in [&wrong, &other, "no/such.toml"] {
+        assert!(said.err.lines().any(|line| line.starts_with(file)), "{}", said.err);
+    }
+}
+
+#[test]
+fn a_run_that_cannot_start_empties_no_file() {
+    let source = r#"
+[[source]]
+name = "missing"
+connector = "file"
+options = { path = "{}/NAME.csv" }
+format = "csv"
+time = "timestamp"
+key = ["key"]
+value = "value"
+"#;
+    let (head, tail) = GENERATED.split_once("[[detect]]").expect("it has one");
+    for (name, code) in [("nowhere", 2), ("dangling*", 1)] {
+        let text = [head, &source.replace("NAME", name), "[[detect]]", tail].concat();
+        let (folder, path) = pipeline(&text);
+        let dangling = folder.path().join("dangling.csv");
+        std::os::unix::fs::symlink(folder.path().join("void"), dangling).expect("it can be made");
+        fs::write(folder.path().join("out.jsonl"), "precious").expect("it can be written");
+        for workers in ["1", "2", "4"] {
+            let said = tidewatch(["run", &path, "-q", "-w", workers]);
+            assert_eq!(Some(code), said.code, "{name} -w{workers}: {}", said.err);
+            assert_eq!("precious", read(&folder, "out.jsonl"), "{name} -w{workers}");
+        }
+    }
+}
+
+#[test]
+fn a_run_without_events_leaves_an_empty_file() {
+    let (folder, path) = pipeline(&GENERATED.replace("records = 5000", "records = 0"));
+    fs::write(folder.path().join("out.jsonl"), "old").expect("it can be written");
+    assert_eq!(Some(0), tidewatch(["run", &path, "-q", "-w", "2"]).code);
+    assert_eq!(Some(String::new()), fs::read_to_string(folder.path().join("out.jsonl")).ok());
+}
+
+#[test]
+fn a_sink_never_empties_what_a_source_reads() {
+    let text = GENERATED.replace(
+        "connector = \"generator\"\noptions = { records = 5000, keys = 20, partitions = 3, disorder = \"50ms\", late = 0.02, anomalies = 0.01 }",
+        "connector = \"file\"\noptions = { path = \"{}/*.jsonl\" }\nformat = \"json\"\ntime = \"t\"\nvalue = \"v\"",
+    );
+    let (folder, path) = pipeline(&text);
+    fs::write(folder.path().join("in.jsonl"), "precious").expect("it can be written");
+    std::os::unix::fs::symlink("in.jsonl", folder.path().join("out.jsonl")).expect("it can be made");
+    let said = tidewatch(["run", &path]);
+    assert_eq!(Some(2), said.code, "{}", said.err);
+    assert!(said.err.starts_with(&format!("{path}:")) && said.err.contains("would empty"), "{}", said.err);
+    assert_eq!("precious", read(&folder, "in.jsonl"));
+}
+
+#[test]
 fn wrong_usage_exits_with_2() {
     for arguments in [&["run"][..], &["fly"], &["run", "p.toml", "-w", "0"], &["generate", "--keys", "0"]] {
         let said = tidewatch(arguments);
@@ -203,6 +271,16 @@ fn every_detector_is_listed_and_described() {
             serde_json::from_str(&tidewatch(["detectors", info.name, "--json"]).out).expect("is JSON");
         assert_eq!(info.name, json["name"]);
         assert_eq!(info.parameters.len(), json["parameters"].as_array().map_or(0, Vec::len));
+        for parameter in json["parameters"].as_array().into_iter().flatten() {
+            assert!(parameter["required"].is_boolean(), "{parameter}");
+            assert!(parameter["default"].is_null() || parameter["required"] == false, "{parameter}");
+        }
+        // What it shows of a pipeline file is one, but for the threshold.
+        let (_, sample) = said.out.split_once("in a pipeline file\n").expect("it shows one");
+        let (head, _) = GENERATED.split_once("[[detect]]").expect("it has one");
+        let (_folder, path) = pipeline(&[head, &sample.replace('…', "1")].concat());
+        let checked = tidewatch(["check", &path]);
+        assert_eq!(Some(0), checked.code, "{}\n{sample}", checked.err);
     }
     insta::with_settings!({
         snapshot_path => "snapshots", prepend_module_to_snapshot => false, omit_expression => true
@@ -347,4 +425,181 @@ fn a_second_interrupt_ends_a_run_that_cannot_end() {
     assert!(child.try_wait().expect("it is ours").is_none(), "it has ended at once");
     interrupt(&child);
     assert_eq!(Some(130), end(&mut child, Duration::from_secs(1)));
+}
+
+/// Twenty thousand anomalies, to standard output and to a file or a pipe.
+fn many_lines(sinks: &str) -> (TempDir, String) {
+    let file = STDIN.replace("\"stdio\"", "\"file\"\noptions = { path = \"{}/lines.csv\" }");
+    let (folder, path) = pipeline(&[&file, sinks].concat());
+    fs::write(
+        folder.path().join("lines.csv"),
+        (0..20_000).map(|at| format!("{at},k,1\n")).collect::<String>(),
+    )
+    .expect("it can be written");
+    (folder, path)
+}
+
+fn sink(connector: &str, options: &str) -> String {
+    format!("[[sink]]\nstream = \"anomalies\"\nconnector = \"{connector}\"\n{options}\n")
+}
+
+#[test]
+fn other_sinks_complete_when_the_reader_of_standard_output_has_gone() {
+    let sinks = [sink("stdout", ""), sink("file", "options = { path = \"{}/out.jsonl\" }")].concat();
+    let (folder, path) = many_lines(&sinks);
+    let mut child = start(&["run", &path, "-q"]);
+    drop(child.stdout.take());
+    assert_eq!(Some(0), end(&mut child, Duration::from_secs(20)));
+    assert_eq!(20_000, read(&folder, "out.jsonl").lines().count());
+}
+
+#[test]
+fn a_pipe_that_is_a_sink_and_has_lost_its_reader_is_a_failure() {
+    let (folder, path) = many_lines(&sink("file", "options = { path = \"{}/pipe\" }"));
+    let pipe = folder.path().join("pipe");
+    assert!(Process::new("mkfifo").arg(&pipe).status().expect("there is mkfifo").success());
+    let mut child = start(&["run", &path, "-q"]);
+    // Opens, which lets the run go on, and reads nothing.
+    drop(fs::File::open(&pipe).expect("the run opens it too"));
+    assert_eq!(Some(1), end(&mut child, Duration::from_secs(20)));
+    let error = std::io::read_to_string(child.stderr.take().expect("it is piped")).expect("it is text");
+    assert!(error.starts_with(&pipe.display().to_string()), "{error}");
+}
+
+#[test]
+fn nobody_needs_to_take_what_goes_to_standard_error() {
+    let (_folder, path) = pipeline(GENERATED);
+    for arguments in [&["run", &path, "-vv"][..], &["run", "no/such.toml"], &["check", "no/such.toml"]] {
+        let expected = if arguments.len() == 3 { 0 } else { 1 };
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("there is one");
+        let status = Process::new(PROGRAM).args(arguments).stderr(full).stdout(Stdio::null()).status();
+        assert_eq!(Some(expected), status.expect("it runs").code(), "{arguments:?}");
+        let mut child = start(arguments);
+        drop(child.stderr.take());
+        assert_eq!(Some(expected), end(&mut child, Duration::from_secs(20)), "{arguments:?}");
+    }
+}
+
+#[test]
+fn more_is_said_with_v_and_even_more_with_vv() {
+    let (_folder, path) = many_lines("");
+    let [none, info, debug] = ["-q", "-v", "-vv"].map(|level| tidewatch(["run", &path, level]).err);
+    assert_eq!("", none);
+    for (word, at_info) in
+        [("opened partition", true), ("opened sink", true), ("run ended", true), ("partition ended", false)]
+    {
+        assert_eq!(at_info, info.contains(word), "{word}: {info}");
+        assert!(debug.contains(word), "{word}: {debug}");
+    }
+}
+
+#[test]
+fn generating_ends_with_a_whole_line_when_interrupted() {
+    for signal in ["-INT", "-TERM"] {
+        let mut child = start(&["generate", "--records", "1000000000"]);
+        let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut line = String::new();
+        out.read_line(&mut line).expect("there is a line");
+        let kill = Process::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(kill.expect("there is kill").success());
+        let rest = std::io::read_to_string(out).expect("it is text");
+        assert!(rest.ends_with('\n'));
+        assert_eq!(Some(130), end(&mut child, Duration::from_secs(5)), "{signal}");
+    }
+}
+
+/// What a command shows on a terminal of this width; `None` where there is no `script` to make one.
+fn on_terminal(columns: usize, command: &str) -> Option<String> {
+    let folder = tempfile::tempdir().ok()?;
+    let output = Process::new("script")
+        .args(["-qec", &format!("stty cols {columns} rows 40; {command}"), "/dev/null"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("OUT", folder.path().join("out.jsonl"))
+        .env("TERM", "xterm")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    assert!(output.status.success(), "{output:?}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn a_terminal_shows_a_table_that_fits_and_a_bar_below_it() {
+    let run = format!("{PROGRAM} run examples/nab.toml");
+    for columns in [80, 100, 160] {
+        let Some(shown) = on_terminal(columns, &run) else { return };
+        let rows = |line: &&str| line.contains("failure.csv");
+        let table: Vec<_> = shown.split(['\n', '\r']).filter(rows).collect();
+        assert!(table.len() > 3, "{shown}");
+        for line in table {
+            // What moves the cursor or clears a line takes no room.
+            let text: String = line.split('\u{1b}').enumerate().fold(String::new(), |text, (index, part)| {
+                let end = part.find(|letter: char| letter.is_ascii_alphabetic()).map_or(0, |end| end + 1);
+                text + if index == 0 { part } else { &part[end..] }
+            });
+            assert!(text.chars().count() <= columns, "{columns}: {text:?}");
+        }
+        assert!(shown.contains(" records, ") && shown.contains("/s, at "), "no bar: {shown:?}");
+    }
+    let Some(shown) = on_terminal(80, &format!("{run} 2>/dev/null")) else { return };
+    assert!(!shown.contains("/s, at "), "{shown}");
+}
+
+#[test]
+fn compressed_and_plain_files_give_the_same_csv_at_any_number_of_workers() {
+    let text: String = (0..3_000).map(|at| format!("{at},k{},{}\n", at % 7, at % 11)).collect();
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(text.as_bytes()).expect("a Vec takes all");
+    let files = [
+        ("csv", text.clone().into_bytes()),
+        ("csv.gz", gz.finish().expect("a Vec takes all")),
+        ("csv.zst", zstd::encode_all(text.as_bytes(), 1).expect("a Vec takes all")),
+    ];
+    let sink = sink("file", "format = \"csv\"\noptions = { path = \"{}/out.csv\" }");
+    let mut written: Vec<String> = Vec::new();
+    for (extension, bytes) in files {
+        let source = format!("\"file\"\noptions = {{ path = \"{{}}/lines.{extension}\" }}");
+        let (folder, path) = pipeline(&[&STDIN.replace("\"stdio\"", &source), sink.as_str()].concat());
+        fs::write(folder.path().join(format!("lines.{extension}")), bytes).expect("it can be written");
+        for workers in ["1", "2"] {
+            let said = tidewatch(["run", &path, "-q", "-w", workers]);
+            assert_eq!((Some(0), ""), (said.code, said.err.as_str()), "{extension} -w{workers}");
+            written.push(read(&folder, "out.csv"));
+        }
+    }
+    let header = "time,key.2,detector,value,score,expected,lower,upper,attribution,anomalous\n";
+    assert!(written[0].starts_with(header), "{}", written[0]);
+    // All but the zeros, and the header.
+    assert_eq!(3_000 - 3_000_usize.div_ceil(11) + 1, written[0].lines().count());
+    for (index, other) in written.iter().enumerate() {
+        assert!(written[0] == *other, "run {index} differs");
+    }
+}
+
+#[test]
+fn a_followed_file_is_read_until_an_interruption() {
+    let source = "\"file\"\noptions = { path = \"{}/lines.csv\", follow = true }";
+    let sink = sink("file", "options = { path = \"{}/out.jsonl\" }");
+    let (folder, path) = pipeline(&[&STDIN.replace("\"stdio\"", source), sink.as_str()].concat());
+    let lines = folder.path().join("lines.csv");
+    fs::write(&lines, "0,k,1\n1,k,1\n2,k").expect("it can be written");
+    let mut child = start(&["run", &path, "--json"]);
+    let wait_for = |count: usize| {
+        let waiting = Instant::now();
+        while read(&folder, "out.jsonl").lines().count() < count {
+            assert!(waiting.elapsed() < Duration::from_secs(20), "{count} lines never come");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    // The record at the watermark is not final.
+    wait_for(1);
+    let mut file = fs::OpenOptions::new().append(true).open(&lines).expect("it is there");
+    file.write_all(b",1\n3,k,1\n").expect("it can be written");
+    wait_for(3);
+    interrupt(&child);
+    assert_eq!(Some(130), end(&mut child, Duration::from_secs(5)));
+    assert_eq!(3, read(&folder, "out.jsonl").lines().count());
+    let out = std::io::read_to_string(child.stdout.take().expect("it is piped")).expect("it is text");
+    let summary: Value = serde_json::from_str(&out).expect("it is JSON");
+    assert_eq!((Some(4), Some(true)), (summary["records"].as_u64(), summary["interrupted"].as_bool()));
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use tidewatch::config::{self, PipelineFile};
+use tidewatch::job::Job;
 use tidewatch::registry::Registry;
 use tidewatch::Error;
 
@@ -26,7 +27,9 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn parse(text: &str) -> Result<PipelineFile, Error> {
-    config::parse("file", text, &environment, &Registry::default())
+    let registry = Registry::default();
+    let file = config::parse("file", text, &environment, &registry)?;
+    Ok(Job::new(file, &registry)?.file().clone())
 }
 
 fn files(kind: &str) -> Vec<(PathBuf, String)> {
@@ -125,4 +128,14 @@ fn deep_nesting_is_refused() {
 fn a_file_that_is_not_there_is_named() {
     let error = config::read(Path::new("no/such.toml"), &Registry::default()).expect_err("it is not there");
     assert!(error.to_string().starts_with("no/such.toml: "), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_text_is_refused_with_a_place() {
+    let folder = tempfile::tempdir().expect("there is room for it");
+    let path = folder.path().join("p.toml");
+    fs::write(&path, b"name = \"a\"\n# \xe9\xff").expect("it can be written");
+    let error = config::read(&path, &Registry::default()).expect_err("it is not UTF-8");
+    assert_eq!(2, error.exit_code());
+    assert!(error.to_string().starts_with(&format!("{}:2:3: ", path.display())), "{error}");
 }

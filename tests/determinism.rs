@@ -193,6 +193,18 @@ fn a_pipeline_is_the_same_in_any_arrival() {
     assert!(attack(attacked).count("anomalies") > 0);
 }
 
+#[test]
+fn evictions_are_the_same_in_any_arrival() {
+    let profile = Profile { records: 3_000, keys: 900, partitions: 1, rate: 500.0, ..Profile::default() };
+    let limits = tidewatch_dataflows::operators::Limits { keys: 256, state: usize::MAX };
+    let logic = || EwmaZ::new(0.1).expect("in range").then(above(0.0));
+    let records = generated(profile);
+    assert!(!crate::harness::simultaneous(&records), "then evictions would not be compared");
+    let attacked = Attack::logic_within(limits, logic).records(records);
+    let report = attack(attacked.shuffled(Span::from_millis(50)));
+    assert!(report.count("evictions") > 0);
+}
+
 /// Numbers rows in the order of arrival, which is what no operator may do.
 fn numbered(
     records: tidewatch_connectors::Ingested<'_>,

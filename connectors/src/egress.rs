@@ -113,7 +113,11 @@ struct Writer {
 }
 
 impl Writer {
+    /// Opens the sink, unless the run has failed: a run whose sources cannot be opened empties no file.
     fn new(output: Output, control: &Control) -> Option<Self> {
+        if control.failed() {
+            return None;
+        }
         match (output.open)() {
             Ok(sink) => Some(Self { sink, encoder: output.encoder, wrote_header: false, bytes: Vec::new() }),
             Err(error) => {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use tidewatch_dataflows::params::ParamError;
+
 /// Why a source, a sink or the ingest of a record failed for good.
 ///
 /// A malformed record is never one of these: it is a dead letter.
@@ -20,6 +22,9 @@ pub enum Error {
     /// The configuration asks for something impossible.
     #[error("{0}")]
     Configuration(String),
+    /// Options that a source or sink cannot take.
+    #[error(transparent)]
+    Parameter(#[from] ParamError),
 }
 
 impl Error {

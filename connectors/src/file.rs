@@ -7,15 +7,16 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path};
 use std::time::Duration;
 
-use glob::MatchOptions;
 use tidewatch_dataflows::Offset;
 use timely::scheduling::SyncActivator;
+use tracing::info;
 
 use crate::format::lines::MAX_RECORD;
 use crate::format::{Format, Framing};
 use crate::source::{Reader, Source};
 use crate::{Error, Input};
 
+pub mod pattern;
 mod reader;
 mod sink;
 mod stream;
@@ -92,7 +93,9 @@ impl Source for FileSource {
     }
 
     fn open(&self, partition: &str, from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
-        Ok(Box::new(reader::FileReader::open(self, partition, from)?))
+        let reader = reader::FileReader::open(self, partition, from)?;
+        info!(partition, offset = from.0, follow = self.follow, "opened partition");
+        Ok(Box::new(reader))
     }
 
     fn falls_silent(&self) -> bool {
@@ -116,8 +119,7 @@ fn matches(pattern: &str) -> Result<BTreeSet<String>, Error> {
     if Path::new(pattern).is_file() {
         return Ok(BTreeSet::from([name(Path::new(pattern))?]));
     }
-    let like_a_shell = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
-    let paths = glob::glob_with(pattern, like_a_shell)
+    let paths = glob::glob_with(pattern, pattern::LIKE_A_SHELL)
         .map_err(|error| Error::Configuration(format!("\"{pattern}\" is not a pattern of paths: {error}")))?;
     let mut names = BTreeSet::new();
     for path in paths {

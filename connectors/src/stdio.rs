@@ -7,6 +7,7 @@ use std::thread;
 
 use tidewatch_dataflows::{EventTime, Offset};
 use timely::scheduling::SyncActivator;
+use tracing::{debug, info};
 
 use crate::egress::Output;
 use crate::format::lines::{Lines, MAX_RECORD};
@@ -21,6 +22,9 @@ const BLOCK: usize = 64 * 1024;
 const QUEUE: usize = 16;
 
 const STDIN: &str = "standard input";
+
+/// What errors call standard output.
+pub const STDOUT: &str = "standard output";
 
 /// Reads standard input as one partition, `stdin`, one record a line.
 ///
@@ -80,6 +84,7 @@ impl Source for Stdin {
         // A poisoned lock guards an option that is whole.
         let input = self.input.lock().unwrap_or_else(PoisonError::into_inner).take();
         let input = input.ok_or_else(|| Error::Configuration(format!("{STDIN} is being read already")))?;
+        info!(partition = "stdin", "opened partition");
         let (sender, blocks) = sync_channel(QUEUE);
         thread::Builder::new()
             .name("tidewatch-stdin".into())
@@ -125,6 +130,7 @@ impl Reader for StdinReader {
                 return Ok(Status::More);
             }
             if self.lines.ended() {
+                debug!(partition = "stdin", bytes = self.lines.read(), "partition ended");
                 return Ok(Status::Ended);
             }
             let block = match self.blocks.try_recv() {
@@ -181,7 +187,7 @@ impl Stderr {
 
 impl Sink for Stdout {
     fn write(&mut self, messages: &[Message<'_>], _frontier: Option<EventTime>) -> Result<(), Error> {
-        write_lines(io::stdout().lock(), &mut self.0, messages).map_err(Error::io("standard output"))
+        write_lines(io::stdout().lock(), &mut self.0, messages).map_err(Error::io(STDOUT))
     }
 }
 

@@ -19,8 +19,15 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn execute(&self, registry: &Registry, voice: Voice) -> Result<(), Error> {
+        let mut errors = Vec::new();
         for path in &self.files {
-            let job = Job::new(config::read(path, registry)?, registry)?;
+            let job = match config::read(path, registry).and_then(|file| Job::new(file, registry)) {
+                Ok(job) => job,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
+                }
+            };
             let file = job.file();
             let (path, schema) = (path.display().to_string(), job.schema());
             if voice.json {
@@ -39,6 +46,9 @@ impl Check {
                 ))?;
             }
         }
-        Ok(())
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Several(errors)),
+        }
     }
 }

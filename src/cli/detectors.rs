@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use tidewatch_dataflows::detectors::DetectorInfo;
-use tidewatch_dataflows::params::{Default, Parameter};
+use tidewatch_dataflows::logic::Selection;
+use tidewatch_dataflows::params::{Default, Given, Kind, Parameter, Params};
 
 use super::Voice;
 use crate::registry::Registry;
@@ -61,11 +62,79 @@ fn describe(info: &DetectorInfo) -> String {
         text += &format!("  {}: {}, {}\n", parameter.name, parameter.kind, default_of(parameter));
         text += &format!("      {}\n", parameter.doc);
     }
-    text += &format!(
-        "\nin a pipeline file\n  [[detect]]\n  name = \"mine\"\n  detector = \"{}\"\n  threshold = …",
-        info.name
-    );
+    text +=
+        &format!("\nin a pipeline file\n  [[detect]]\n  name = \"mine\"\n  detector = \"{}\"\n", info.name);
+    let needed = needed(info);
+    if !needed.is_empty() {
+        let given: Vec<_> =
+            needed.iter().map(|(name, given)| format!("{name} = {}", written(given))).collect();
+        text += &format!("  params = {{ {} }}\n", given.join(", "));
+    }
+    text += "  threshold = …";
     text
+}
+
+fn is_required(parameter: &Parameter) -> bool {
+    matches!(parameter.default, Default::Required)
+}
+
+/// Parameters with which the detector can be made, as few as it asks for.
+fn needed(info: &DetectorInfo) -> Vec<(String, Given)> {
+    let sampled = |parameter: &Parameter| (parameter.name.to_owned(), sample(&parameter.kind));
+    let mut given: Vec<_> =
+        info.parameters.iter().filter(|parameter| is_required(parameter)).map(sampled).collect();
+    for _ in &info.parameters {
+        let selection = Selection { name: "mine".into(), values: vec![(0, "value".into())] };
+        let made = Params::check(&info.parameters, given.clone())
+            .and_then(|params| (info.construct)(&params, selection).map(|_| ()));
+        // Some ask for one of several that may be left out.
+        let Err(error) = made else { break };
+        let asked = info.parameters.iter().find(|parameter| parameter.name == error.name());
+        match asked.filter(|parameter| given.iter().all(|(name, _)| name != parameter.name)) {
+            Some(parameter) => given.push(sampled(parameter)),
+            None => break,
+        }
+    }
+    given
+}
+
+/// A value that a parameter of this kind takes.
+fn sample(kind: &Kind) -> Given {
+    match kind {
+        Kind::Number(range) if range.from.is_finite() && range.to.is_finite() => {
+            Given::Number((range.from + range.to) / 2.0)
+        }
+        Kind::Number(range) if range.from.is_finite() => Given::Number(range.from + 1.0),
+        Kind::Number(range) => Given::Number(range.to.min(1.0)),
+        Kind::Integer(from, to) => Given::Integer((*from).max(1).min(*to)),
+        Kind::Span => Given::Text("5m".to_owned()),
+        Kind::Size => Given::Text("64MiB".to_owned()),
+        Kind::Flag => Given::Flag(true),
+        Kind::Text | Kind::Texts => Given::Text("…".to_owned()),
+        Kind::Choice(words) => Given::Text(words.first().copied().unwrap_or_default().to_owned()),
+    }
+}
+
+/// A value as a pipeline file has it.
+fn written(given: &Given) -> String {
+    match given {
+        Given::Number(value) => value.to_string(),
+        Given::Integer(value) => value.to_string(),
+        Given::Flag(value) => value.to_string(),
+        Given::Text(text) => format!("{text:?}"),
+        Given::Texts(texts) => format!("{texts:?}"),
+    }
+}
+
+/// The default as a value, or null.
+fn default_json(parameter: &Parameter) -> serde_json::Value {
+    match parameter.default {
+        Default::Required | Default::Absent => serde_json::Value::Null,
+        Default::Number(value) => json!(value),
+        Default::Integer(value) => json!(value),
+        Default::Text(value) => json!(value),
+        Default::Flag(value) => json!(value),
+    }
 }
 
 fn describe_json(info: &DetectorInfo) -> String {
@@ -76,7 +145,8 @@ fn describe_json(info: &DetectorInfo) -> String {
             json!({
                 "name": parameter.name,
                 "takes": parameter.kind.to_string(),
-                "default": default_of(parameter),
+                "required": is_required(parameter),
+                "default": default_json(parameter),
                 "doc": parameter.doc,
             })
         })

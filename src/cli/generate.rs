@@ -1,14 +1,17 @@
 //! `tidewatch generate`.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Command};
 use tidewatch_connectors::generator::{Generator, Profile, PARAMETERS};
+use tidewatch_connectors::stdio::STDOUT;
+use tidewatch_connectors::Control;
 use tidewatch_dataflows::params::{Default, Given, Parameter, Params};
 
 use super::Voice;
+use crate::cluster::interrupt_on_signals;
 use crate::Error;
 
 /// Writes synthetic records, with labelled anomalies: the same for the same seed.
@@ -68,19 +71,53 @@ impl Generate {
         let generator = Generator::new(Profile::from_params(&params)?)?;
         let is_json = |path: &Path| path.extension().is_some_and(|extension| extension == "jsonl");
         let json = voice.json || self.out.as_deref().is_some_and(is_json);
-        let what = self.out.as_ref().map_or("standard output".to_owned(), |path| path.display().to_string());
+        let what = self.out.as_ref().map_or(STDOUT.to_owned(), |path| path.display().to_string());
+        let control = Control::default();
+        interrupt_on_signals(&control)?;
         let write = || -> io::Result<()> {
             let out: Box<dyn Write> = match &self.out {
                 Some(path) => Box::new(File::create(path)?),
                 None => Box::new(io::stdout().lock()),
             };
-            let mut out = BufWriter::with_capacity(1 << 16, out);
-            match json {
-                true => generator.write_json(&mut out, self.labels)?,
-                false => generator.write_csv(&mut out, self.labels)?,
-            }
-            out.flush()
+            let mut out =
+                Lines { out: BufWriter::with_capacity(1 << 16, out), control: &control, whole: true };
+            let written = match json {
+                true => generator.write_json(&mut out, self.labels),
+                false => generator.write_csv(&mut out, self.labels),
+            };
+            out.flush().and(written)
         };
-        write().map_err(|source| Error::Io { what, source })
+        match write() {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() != ErrorKind::BrokenPipe && control.interrupted() => {
+                Err(Error::Interrupted)
+            }
+            Err(source) => Err(Error::Io { what, source }),
+        }
+    }
+}
+
+/// Writes until an interruption, and then to the end of the line.
+struct Lines<'a, W> {
+    out: W,
+    control: &'a Control,
+    /// Whether nothing or a whole line was written last.
+    whole: bool,
+}
+
+impl<W: Write> Write for Lines<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.whole && self.control.interrupted() {
+            return Err(io::Error::other("interrupted"));
+        }
+        let written = self.out.write(bytes)?;
+        if written > 0 {
+            self.whole = bytes[written - 1] == b'\n';
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }

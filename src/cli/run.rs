@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tidewatch_connectors::egress::Output;
+use tidewatch_connectors::format::TableEncoder;
 use tidewatch_connectors::stdio::Stdout;
 use tidewatch_connectors::Control;
+use tracing::info;
 
 use super::Voice;
 use crate::cluster::{interrupt_on_signals, Cluster, Outcome};
-use crate::config::{self, SinkFormat, Stream};
+use crate::config::{self, Stream};
 use crate::job::{Job, Outputs};
 use crate::progress::{Progress, Summary};
 use crate::registry::Registry;
@@ -18,8 +21,9 @@ use crate::Error;
 
 /// Runs a pipeline until its sources end, or Ctrl-C.
 ///
-/// Results go to the sinks of the pipeline; on a terminal, anomalies are also shown as a table. The summary goes to
-/// standard error, or with --json to standard output.
+/// Results go to the sinks of the pipeline: [[sink]] tables name files, standard output or standard error; without
+/// any, anomalies go to standard output as JSON lines. On a terminal, anomalies are also shown as a table, unless a
+/// sink writes there. The summary goes to standard error, or with --json to standard output.
 #[derive(clap::Args)]
 pub(super) struct Run {
     /// The pipeline file.
@@ -37,27 +41,35 @@ impl Run {
 
         let writes_stdout = job.sinks().iter().any(|sink| sink.connector == "stdout");
         let show = std::io::stdout().is_terminal() && !voice.quiet && !voice.json && !writes_stdout;
+        // Lines that the program does not see would go through the bar.
+        let on_screen = |connector: &str| match connector {
+            "stdout" => std::io::stdout().is_terminal(),
+            connector => connector == "stderr",
+        };
+        let lines = job.sinks().iter().any(|sink| on_screen(&sink.connector));
+        let progress = Arc::new(Progress::new(&control, job.size(), voice.quiet || voice.json || lines));
         let outputs: Arc<Outputs> = {
-            let job = job.clone();
+            let (job, progress) = (job.clone(), progress.clone());
             Arc::new(move || {
                 let mut outputs: Vec<_> =
                     job.sinks().iter().map(|sink| (sink.stream, job.output(sink))).collect();
                 if show {
-                    let open = || Ok(Box::new(Stdout::new()) as _);
-                    outputs.push((Stream::Anomalies, job.encoded(open, SinkFormat::Table)));
+                    let sink = progress.above(Stdout::new());
+                    let table = TableEncoder::new(job.schema().clone()).fit(width());
+                    outputs.push((Stream::Anomalies, Output::new(move || Ok(Box::new(sink) as _), table)));
                 }
                 outputs
             })
         };
 
         let start = Instant::now();
-        let progress = Progress::new(&control, job.size(), voice.quiet || voice.json || show);
         let outcome = progress.during(|| job.run(self.cluster, &control, outputs))?;
         let summary = Summary::new(&control, outcome, start.elapsed());
+        info!(?outcome, records = summary.records, anomalies = summary.anomalies, "run ended");
         if voice.json {
             super::say(&summary.json())?;
         } else if !voice.quiet {
-            eprintln!("{}", summary.text());
+            super::complain(&summary.text());
             self.point_at_rejections(&job, &summary);
         }
         match outcome {
@@ -75,8 +87,16 @@ impl Run {
             (summary.evicted, Stream::Evictions, "evictions"),
         ] {
             if count > 0 && !has(stream) {
-                eprintln!("to see them, add to {}: [[sink]] stream = \"{name}\"", self.file.display());
+                super::complain(&format!(
+                    "to see them, add to {}: [[sink]] stream = \"{name}\"",
+                    self.file.display()
+                ));
             }
         }
     }
+}
+
+/// How many characters a line of the terminal has.
+fn width() -> Option<usize> {
+    terminal_size::terminal_size().map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0)
 }

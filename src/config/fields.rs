@@ -3,7 +3,7 @@
 use super::format;
 use super::item::{Item, Text};
 use super::reader::{Checked, Reader, Reported};
-use super::spec::{FormatKind, FormatSpec, Policy, TimeSpec};
+use super::spec::{FormatKind, FormatSpec, Policy, TimeUnit};
 use super::table::Table;
 use super::time;
 use crate::registry::{ROW_KEY, ROW_VALUE};
@@ -13,7 +13,7 @@ const POLICIES: (&[&str], [Policy; 2]) = (&["reject", "keep"], [Policy::Reject, 
 /// The part of a source's description that a connector with rows has said already.
 pub(super) struct Fields {
     pub(super) format: Checked<FormatSpec>,
-    pub(super) time: Checked<Option<TimeSpec>>,
+    pub(super) time: Checked<Option<(Text, TimeUnit)>>,
     pub(super) key: Checked<Vec<Text>>,
     pub(super) labels: Checked<Vec<Text>>,
     pub(super) values: Checked<Vec<Text>>,
@@ -23,7 +23,7 @@ pub(super) struct Fields {
 
 const FIELDS: [&str; 8] = ["format", "time", "key", "labels", "value", "values", "missing", "non_finite"];
 /// The fields of a source's records that it provides itself.
-const PROVIDED: [&str; 3] = ["@file", "@partition", "@topic"];
+const PROVIDED: [&str; 2] = ["@file", "@partition"];
 
 impl Fields {
     /// Takes the fields of a source without looking at them.
@@ -116,4 +116,28 @@ fn provided(reader: &Reader<'_>, fields: Vec<Text>) -> Checked<Vec<Text>> {
         }
     }
     result.map(|()| fields)
+}
+
+/// Refuses the fields that the format cannot have.
+pub(super) fn possible(reader: &Reader<'_>, fields: &Fields) -> Checked<()> {
+    let Ok(format) = &fields.format else { return Ok(()) };
+    let time = fields.time.iter().flatten().map(|(field, _)| field);
+    let key = [&fields.key, &fields.labels].into_iter().flatten().flatten();
+    let key = key.filter(|field| !field.text.starts_with('@'));
+    let mut result = Ok(());
+    for field in time.chain(key).chain(fields.values.iter().flatten()) {
+        let wrong = match format.kind {
+            FormatKind::Json if field.text.split('.').any(str::is_empty) => "is a path with an empty name",
+            FormatKind::Csv if !format.header && !is_column(&field.text) => {
+                "is not a column: without a header they are named by number, from \"1\""
+            }
+            _ => continue,
+        };
+        result = Err(reader.fault(field.at, format!("{:?} {wrong}", field.written)));
+    }
+    result
+}
+
+fn is_column(field: &str) -> bool {
+    field.parse::<usize>().is_ok_and(|number| number > 0)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tidewatch_connectors::Error as ConnectorError;
 use tidewatch_dataflows::params::{Default, ParamError, Parameter, Params};
 
 use super::item::Item;
@@ -68,9 +69,26 @@ impl Owner<'_> {
 }
 
 impl Given {
+    /// Where the value of an option is, or the table that lacks it.
+    pub(super) fn place(&self, name: &str) -> usize {
+        self.places.get(name).copied().unwrap_or(self.at)
+    }
+
+    /// Reports what a connector has against its options.
+    pub(super) fn refused(&self, reader: &Reader<'_>, error: &ConnectorError) -> Reported {
+        match error {
+            ConnectorError::Parameter(error) => self.conflict(reader, error),
+            _ if self.secret => reader.fault(
+                self.at,
+                "the connector refuses its options; the reason is not shown, as it could tell what the environment holds",
+            ),
+            error => reader.fault(self.at, error.to_string()),
+        }
+    }
+
     /// Reports what the owner has against these parameters together.
     pub(super) fn conflict(&self, reader: &Reader<'_>, error: &ParamError) -> Reported {
-        let at = self.places.get(error.name()).copied().unwrap_or(self.at);
+        let at = self.place(error.name());
         // The owner words the reason and may quote any of the values.
         let message = match self.secret {
             true => format!(

@@ -1,10 +1,15 @@
 //! The file as a whole, and what its parts owe to each other.
 
+use std::path::Path;
+
+use tidewatch_connectors::file::pattern;
+
 use super::item::Text;
 use super::near::list;
 use super::reader::{Checked, Reader, Reported};
+use super::sink::Placed;
 use super::source::{self, Names};
-use super::spec::{PipelineFile, SinkSpec};
+use super::spec::{LimitsSpec, PipelineFile};
 use super::table::Table;
 use super::{detect, limits, sink, step};
 
@@ -19,12 +24,16 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
     let at = file.at();
     let finished = file.finish();
 
+    let mut read_from = Vec::new();
+    let record = limits.as_ref().map_or(LimitsSpec::default().record, |limits| limits.record);
     let sources = sources.and_then(|tables| {
-        let sources: Vec<_> = tables.into_iter().map(|table| source::read(reader, table)).collect();
-        unique(reader, "sources", sources.iter().filter_map(|(names, _)| names.name.as_ref()))?;
-        agree(reader, &sources.iter().map(|(names, _)| names).collect::<Vec<_>>())?;
-        let values = sources.first().map(|(names, _)| names.values.clone());
-        let specs = sources.into_iter().map(|(_, spec)| spec).collect::<Vec<_>>();
+        let (names, specs): (Vec<_>, Vec<_>) =
+            tables.into_iter().map(|table| source::read(reader, table, record)).unzip();
+        read_from.extend(names.iter().flat_map(|names| names.patterns.iter().cloned()));
+        let unique = unique(reader, "sources", names.iter().filter_map(|names| names.name.as_ref()));
+        let agree = agree(reader, &names);
+        one_stdin(reader, &names).and(unique).and(agree)?;
+        let values = names.into_iter().next().map(|names| names.values);
         match values {
             Some(values) => Ok((values, specs)),
             None => Err(reader.fault(at, "a pipeline needs a [[source]]: where records come from")),
@@ -47,9 +56,10 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
         detects.into_iter().map(|(_, spec)| spec).collect()
     });
     let sinks: Checked<Vec<_>> = sinks.and_then(|tables| {
-        let sinks: Vec<_> = tables.into_iter().map(|table| (table.at(), sink::read(reader, table))).collect();
-        apart(reader, &sinks)?;
-        sinks.into_iter().map(|(_, spec)| spec).collect()
+        let sinks: Vec<_> = tables.into_iter().map(|table| sink::read(reader, table)).collect();
+        let apart = apart(reader, &read_from, sinks.iter().flatten());
+        let sinks = sinks.into_iter().map(|sink| sink.map(|(_, spec)| spec)).collect();
+        apart.and(sinks)
     });
     finished?;
     planned?;
@@ -63,20 +73,43 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
     })
 }
 
-/// Refuses two sinks that would overwrite each other: what one wrote would be lost.
-fn apart(reader: &Reader<'_>, sinks: &[(usize, Checked<SinkSpec>)]) -> Checked<()> {
+/// Refuses a sink that would empty what another one writes or a source reads.
+fn apart<'a>(
+    reader: &Reader<'_>,
+    read_from: &[String],
+    sinks: impl Iterator<Item = &'a Placed>,
+) -> Checked<()> {
     let mut seen = Vec::new();
+    let mut result = Ok(());
     for (at, spec) in sinks {
-        let Ok(spec) = spec else { continue };
-        let Some(path) = spec.options.given_text("path") else { continue };
-        if seen.contains(&path) {
-            return Err(
-                reader.fault(*at, "an earlier [[sink]] writes to the same \"path\"; give each its own")
-            );
+        let Some(path) = spec.options.given_text("path").map(Path::new) else { continue };
+        if read_from.iter().any(|pattern| pattern::reads(pattern, path)) {
+            let message = "a [[source]] reads this file, which the sink would empty; write to another one";
+            result = Err(reader.fault(*at, message));
         }
-        seen.push(path);
+        let identity = pattern::identity(path);
+        if identity == Path::new("/dev/null") {
+            continue;
+        }
+        if seen.contains(&identity) {
+            let message = "an earlier [[sink]] writes to the same \"path\"; give each its own";
+            result = Err(reader.fault(*at, message));
+        }
+        seen.push(identity);
     }
-    Ok(())
+    result
+}
+
+/// Refuses a second source on standard input: each would get what the other one leaves.
+fn one_stdin(reader: &Reader<'_>, sources: &[Names]) -> Checked<()> {
+    let mut of_stdin = sources.iter().filter(|names| names.connector == Some("stdio"));
+    of_stdin.next();
+    let mut result = Ok(());
+    for names in of_stdin {
+        let message = "an earlier [[source]] reads standard input already, which can be read once";
+        result = Err(reader.fault(names.connector_at, message));
+    }
+    result
 }
 
 /// Refuses the tables that pipelines will have.
@@ -103,7 +136,7 @@ fn unique<'a>(reader: &Reader<'_>, what: &str, names: impl Iterator<Item = &'a T
 }
 
 /// Refuses sources whose records have other names of key parts or values than those of the first.
-fn agree(reader: &Reader<'_>, sources: &[&Names]) -> Checked<()> {
+fn agree(reader: &Reader<'_>, sources: &[Names]) -> Checked<()> {
     let Some((first, others)) = sources.split_first() else { return Ok(()) };
     let mut result = Ok(());
     for other in others {

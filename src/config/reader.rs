@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::string::FromUtf8Error;
 
 use super::expand::Environment;
 use crate::error::{ConfigError, Error};
@@ -55,6 +56,15 @@ impl<'a> Reader<'a> {
             )),
         }
     }
+}
+
+/// The mistake of a file that is not text.
+pub(super) fn not_text(file: &str, error: &FromUtf8Error) -> Error {
+    let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+    let good = String::from_utf8_lossy(good);
+    let (line, column) = place(&good, good.len());
+    let message = "a pipeline file is UTF-8, which this is not from here on".to_owned();
+    Error::Config(vec![ConfigError { file: file.to_owned(), line, column, message }])
 }
 
 /// Line and column of a byte, both counted from one, the column in characters.

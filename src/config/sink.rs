@@ -17,7 +17,10 @@ const STREAMS: [(&str, Stream); 5] = [
 /// Streams that pipelines will have.
 const PLANNED: [&str; 4] = ["provisional", "alerts", "incidents", "metrics"];
 
-pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<SinkSpec> {
+/// A sink, and where its path is.
+pub(super) type Placed = (usize, SinkSpec);
+
+pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<Placed> {
     let at = table.at();
     let stream = table.require("stream", "what to write, as in \"anomalies\"").and_then(|item| stream(&item));
     let connector = table.require("connector", "what writes it, as in \"file\"");
@@ -30,9 +33,10 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<SinkSpe
     let (info, written) = connector
         .and_then(|item| item.lookup("sink connector", |name| sinks.get(name), sinks.keys().copied()))?;
     let owner = Owner { name: format!("connector {written:?}"), word: "option", declared: &info.parameters };
-    let options = owner.read(reader, options, at)?.params;
+    let given = owner.read(reader, options, at)?;
     finished?;
-    Ok(SinkSpec { stream: stream?, connector: info.name.to_owned(), options, format: format? })
+    let (place, options) = (given.place("path"), given.params);
+    Ok((place, SinkSpec { stream: stream?, connector: info.name.to_owned(), options, format: format? }))
 }
 
 fn stream(item: &Item<'_>) -> Checked<Stream> {

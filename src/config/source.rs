@@ -1,16 +1,23 @@
 //! `[[source]]`.
 
+use tidewatch_connectors::format::Framing;
+
 use super::fields::{self, Fields};
 use super::item::Text;
 use super::params::Owner;
 use super::reader::{Checked, Reader};
-use super::spec::SourceSpec;
+use super::spec::{FormatSpec, SourceSpec, TimeSpec};
 use super::table::Table;
-use crate::registry::SourceInfo;
+use crate::registry::{SourceContext, SourceInfo};
 
 /// What a source says of its records before all of it is known to be right.
 pub(super) struct Names {
     pub(super) name: Option<Text>,
+    /// What reads it, and where that is said.
+    pub(super) connector: Option<&'static str>,
+    pub(super) connector_at: usize,
+    /// The paths and patterns of the files that it reads.
+    pub(super) patterns: Vec<String>,
     /// Where the source starts.
     pub(super) at: usize,
     /// The key fields, then the labels.
@@ -18,10 +25,12 @@ pub(super) struct Names {
     pub(super) values: Checked<Vec<Text>>,
 }
 
-pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> (Names, Checked<SourceSpec>) {
+/// Reads a source; `record` is the longest record in bytes.
+pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, record: u64) -> (Names, Checked<SourceSpec>) {
     let at = table.at();
     let name = table.require("name", "what to call the source").and_then(|item| item.text());
     let connector = table.require("connector", "what reads the records, as in \"file\"");
+    let connector_at = connector.as_ref().map_or(at, |item| item.at());
     let options = table.take("options");
     let sources = &reader.registry.sources;
     let info = connector
@@ -41,13 +50,29 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> (Names, Checked
         key.extend(fields.labels.clone()?);
         Ok(key)
     });
-    let names = Names { name: named, at, key, values: fields.values.clone() };
-    let distinct = distinct(reader, &names);
+    let given = info.and_then(|(info, written)| {
+        let name = format!("connector {written:?}");
+        Owner { name, word: "option", declared: &info.parameters }.read(reader, options, at)
+    });
+    let patterns = match (&info, &given) {
+        (Ok((info, _)), Ok(given)) if info.name == "file" => given.params.texts("path").to_vec(),
+        _ => Vec::new(),
+    };
+    let connector = info.ok().map(|(info, _)| info.name);
+    let names =
+        Names { name: named, connector, connector_at, patterns, at, key, values: fields.values.clone() };
+    // Without "key" the partition comes before the labels.
+    let implied = matches!(&fields.key, Ok(key) if key.is_empty()).then_some("partition");
+    let distinct = distinct(reader, &names, implied);
+    let possible = fields::possible(reader, &fields);
     let spec = (|| {
         let (info, written) = info?;
-        let owner =
-            Owner { name: format!("connector {written:?}"), word: "option", declared: &info.parameters };
-        let options = owner.read(reader, options, at).map(|given| given.params);
+        let framing = fields.format.as_ref().map_or_else(|_| Framing::lines(), FormatSpec::framing);
+        let options = given.and_then(|given| {
+            let max_record = usize::try_from(record).unwrap_or(usize::MAX);
+            let made = (info.construct)(&given.params, &SourceContext { framing, max_record });
+            made.map_err(|error| given.refused(reader, &error)).map(|_| given.params)
+        });
         let max_future = max_future.map(|item| match info.append_times {
             true => item.positive_span(),
             false => Err(reader.fault(item.key_at(), no_append_times(written))),
@@ -60,13 +85,14 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> (Names, Checked
         });
         finished?;
         distinct?;
+        possible?;
         let texts = |texts: Vec<Text>| texts.into_iter().map(|text| text.text).collect();
         Ok(SourceSpec {
             name: name?.text,
             connector: info.name.to_owned(),
             options: options?,
             format: fields.format?,
-            time: fields.time?,
+            time: fields.time?.map(|(field, unit)| TimeSpec { field: field.text, unit }),
             key: texts(fields.key?),
             labels: texts(fields.labels?),
             values: texts(fields.values?),
@@ -92,14 +118,22 @@ fn never_silent(info: &SourceInfo, written: &str) -> String {
     format!("{reason}, which connector {written:?} cannot{unless}")
 }
 
-/// Refuses a key part or value that has the name of an earlier one.
-fn distinct(reader: &Reader<'_>, names: &Names) -> Checked<()> {
+/// Refuses a key part or value that has the name of an earlier one; in output, a provided part has no mark.
+fn distinct(reader: &Reader<'_>, names: &Names, implied: Option<&str>) -> Checked<()> {
     let mut result = Ok(());
     for (what, texts) in [("key parts", &names.key), ("values", &names.values)] {
-        for (index, text) in texts.iter().flatten().enumerate() {
-            if texts.iter().flatten().take(index).any(|earlier| earlier.text == text.text) {
-                result = Err(reader.fault(text.at, format!("two {what} are called {:?}", text.written)));
+        let mut seen: Vec<&str> = implied.into_iter().filter(|_| what == "key parts").collect();
+        for text in texts.iter().flatten() {
+            let name = match what {
+                "key parts" => text.text.strip_prefix('@').unwrap_or(&text.text),
+                _ => &text.text,
+            };
+            if seen.contains(&name) {
+                let written = text.written.strip_prefix('@').filter(|_| what == "key parts");
+                let written = written.unwrap_or(&text.written);
+                result = Err(reader.fault(text.at, format!("two {what} are called {written:?}")));
             }
+            seen.push(name);
         }
     }
     result

@@ -1,5 +1,6 @@
 //! What a pipeline file describes.
 
+use tidewatch_connectors::format::Framing;
 use tidewatch_connectors::Schema;
 use tidewatch_dataflows::params::Params;
 use tidewatch_dataflows::Span;
@@ -60,10 +61,12 @@ pub struct SourceSpec {
 }
 
 impl SourceSpec {
-    /// The names of key parts and values that its records have.
+    /// The names of key parts and values that its records have; those of provided parts without the `@`.
     pub fn schema(&self) -> Schema {
+        let partition = self.key.is_empty().then_some("@partition");
+        let key = self.key.iter().chain(&self.labels).map(String::as_str);
         Schema::new(
-            self.key.iter().chain(&self.labels).map(String::as_str),
+            partition.into_iter().chain(key).map(|part| part.strip_prefix('@').unwrap_or(part)),
             self.values.iter().map(String::as_str),
         )
     }
@@ -86,6 +89,11 @@ impl FormatSpec {
     /// The format with the usual settings of its kind.
     pub fn of(kind: FormatKind) -> Self {
         Self { kind, header: kind == FormatKind::Csv, delimiter: b',', multiline: false }
+    }
+
+    /// How bytes fall into payloads.
+    pub fn framing(&self) -> Framing {
+        Framing { header: self.header, multiline: self.multiline, delimiter: self.delimiter }
     }
 }
 

@@ -1,17 +1,17 @@
 //! `time` of a source: which field says when, and how.
 
+use jiff::tz::TimeZone;
+use tidewatch_connectors::format::{Ambiguity, TimeFormat};
 use toml::de::DeValue;
 
-use super::item::Item;
+use super::item::{Item, Text};
 use super::reader::{Checked, Reader};
-use super::spec::{Ambiguous, TimeSpec, TimeUnit};
+use super::spec::{Ambiguous, TimeUnit};
 
-/// What makes a format say the offset or zone itself, in the notation of `strptime`.
-const OFFSETS: [&str; 6] = ["%z", "%:z", "%::z", "%:::z", "%Q", "%s"];
-
-pub(super) fn read(reader: &Reader<'_>, item: &Item<'_>) -> Checked<TimeSpec> {
+/// Reads which field says when, and how.
+pub(super) fn read(reader: &Reader<'_>, item: &Item<'_>) -> Checked<(Text, TimeUnit)> {
     if let DeValue::String(_) = item.value() {
-        return Ok(TimeSpec { field: item.text()?.text, unit: TimeUnit::Rfc3339 });
+        return Ok((item.text()?, TimeUnit::Rfc3339));
     }
     let mut table = item.table_or_text("time")?;
     let field = table.require("field", "the field that says when").and_then(|item| item.text());
@@ -33,7 +33,7 @@ pub(super) fn read(reader: &Reader<'_>, item: &Item<'_>) -> Checked<TimeSpec> {
         },
     };
     finished?;
-    Ok(TimeSpec { field: field?.text, unit: unit? })
+    Ok((field?, unit?))
 }
 
 fn unit(item: &Item<'_>) -> Checked<TimeUnit> {
@@ -55,12 +55,63 @@ fn format(item: &Item<'_>, zone: Option<Item<'_>>, ambiguous: Option<Item<'_>>) 
             &[Ambiguous::Earlier, Ambiguous::Later, Ambiguous::Reject],
         )
     });
-    let zone = zone.map(|item| item.text()).transpose();
-    let (format, zone) = (format?.text, zone?.map(|zone| zone.text));
-    if zone.is_none() && !OFFSETS.iter().any(|offset| format.contains(offset)) {
-        return Err(item.fault(
+    // %Q is refused for its own reason.
+    let has_offset = |format: &Text| directives(&format.text).any(|letter| "zsQ".contains(letter));
+    let has_offset = format.as_ref().map(has_offset);
+    let zone = match (zone, has_offset) {
+        (Some(item), _) => known_zone(&item).map(Some),
+        (None, Ok(false)) => Err(item.fault(
             "a time without offset needs a zone; add zone = \"UTC\" or another one, or %z where the format has an offset",
+        )),
+        (None, _) => Ok(None),
+    };
+    let format = format.and_then(|format| understood(item, format));
+    Ok(TimeUnit::Format { format: format?, zone: zone?, ambiguous: ambiguous? })
+}
+
+/// The format, if records can be read with it.
+fn understood(item: &Item<'_>, format: Text) -> Checked<String> {
+    if directives(&format.text).any(|letter| letter == 'Q') {
+        return Err(item.fault(
+            "%Q, the name of a zone in each record, is not available; give the zone of all as zone = \"…\", or %z where the format has an offset",
         ));
     }
-    Ok(TimeUnit::Format { format, zone, ambiguous: ambiguous? })
+    match TimeFormat::civil(&format.text, "UTC", Ambiguity::default()) {
+        Ok(_) => Ok(format.text),
+        Err(_) if format.secret => Err(item.fault(format!("{:?} is not a format of times", format.written))),
+        Err(error) => Err(item.fault(error.to_string())),
+    }
+}
+
+/// The letters of the directives of a format, in the notation of `strptime`, without their flags and widths.
+fn directives(format: &str) -> impl Iterator<Item = char> + '_ {
+    let mut rest = format.chars();
+    std::iter::from_fn(move || {
+        rest.by_ref().find(|character| *character == '%')?;
+        rest.by_ref().find(|letter| !"-_^#:.".contains(*letter) && !letter.is_ascii_digit())
+    })
+}
+
+fn known_zone(item: &Item<'_>) -> Checked<String> {
+    let zone = item.text()?;
+    if TimeZone::get(&zone.text).is_ok() {
+        return Ok(zone.text);
+    }
+    let known: Vec<_> = jiff::tz::db().available().map(|name| name.to_string()).collect();
+    let advice = zone.advice(known.iter().map(String::as_str));
+    Err(item.fault(format!("unknown time zone {:?}{advice}", zone.written)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directives_are_told_from_what_looks_like_them() {
+        for (format, letters) in
+            [("%Y-%m-%d", "Ymd"), ("%%s", "%"), ("%%%s", "%s"), ("%:z %-d %03f %.3f %", "zdff"), ("no", "")]
+        {
+            assert_eq!(letters, directives(format).collect::<String>(), "{format}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidewatch_connectors::blackhole::Blackhole;
-use tidewatch_connectors::file::{FileSink, FileSource};
+use tidewatch_connectors::file::{pattern, FileSink, FileSource};
 use tidewatch_connectors::generator::{self, Generator, Profile};
 use tidewatch_connectors::stdio::{Stderr, Stdin, Stdout};
 use tidewatch_connectors::{Error, Sink};
@@ -28,7 +28,14 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             append_times: false,
             falls_silent: |options| options.flag("follow"),
             construct: Arc::new(|options, context| {
-                let source = FileSource::new(options.texts("path").to_vec())
+                let patterns = options.texts("path").to_vec();
+                if patterns.is_empty() {
+                    return Err(conflict("path", "is empty; name the files").into());
+                }
+                for pattern in &patterns {
+                    pattern::check(pattern).map_err(|reason| conflict("path", &reason))?;
+                }
+                let source = FileSource::new(patterns)
                     .follow(options.flag("follow"))
                     .framing(context.framing.clone())
                     .max_record(context.max_record);
@@ -54,9 +61,7 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             rows: true,
             append_times: false,
             falls_silent: |_| false,
-            construct: Arc::new(|options, _| {
-                Ok(Arc::new(Generator::new(Profile::from_params(options).map_err(configuration)?)?))
-            }),
+            construct: Arc::new(|options, _| Ok(Arc::new(Generator::new(Profile::from_params(options)?)?))),
         },
     ]
 }
@@ -86,6 +91,6 @@ const fn flag(name: &'static str, doc: &'static str) -> Parameter {
     Parameter::with_default(name, Kind::Flag, Default::Flag(false), doc)
 }
 
-fn configuration(error: ParamError) -> Error {
-    Error::Configuration(error.to_string())
+fn conflict(name: &'static str, reason: &str) -> ParamError {
+    ParamError::Conflict { name, reason: reason.to_owned() }
 }

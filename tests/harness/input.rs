@@ -81,3 +81,11 @@ pub(crate) fn ties(partitions: &Partitions) -> Option<&MemoryRecord> {
         })
     })
 }
+
+/// Whether a partition has two records of one time.
+pub(crate) fn simultaneous(partitions: &Partitions) -> bool {
+    partitions.iter().any(|(_, records)| {
+        let mut seen = HashSet::new();
+        records.iter().any(|record| !seen.insert(row(record).0))
+    })
+}

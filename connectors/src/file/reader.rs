@@ -4,6 +4,7 @@ use std::fs::Metadata;
 use std::io::{self, ErrorKind};
 
 use tidewatch_dataflows::Offset;
+use tracing::debug;
 
 use super::stream::{is_compressed, Stream};
 use super::FileSource;
@@ -55,6 +56,7 @@ impl Reader for FileReader {
                 return Ok(Status::More);
             }
             if self.lines.ended() {
+                debug!(partition = self.path, bytes = self.stream.position(), "partition ended");
                 return Ok(Status::Ended);
             }
             skipped += usize::from(self.lines.behind());
