@@ -33,7 +33,7 @@ pub use window::{Aggregate, Gap, Window};
 /// * No clock, no randomness but the key's own, no iteration over unordered maps.
 /// * Emitted times never fall below the time of the record or timer that caused them, and are below
 ///   [`EventTime::MAX`].
-/// * `on_time(state, t)` moves `deadline(state)` past `t`, or to `None`.
+/// * `on_time(state, t)` at the deadline `t` moves `deadline(state)` past `t`, or to `None`, in bounded time.
 /// * `restore(save(state))` behaves like `state`.
 pub trait Logic: 'static {
     /// What it takes.
