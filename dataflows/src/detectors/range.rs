@@ -89,11 +89,17 @@ impl Detector for RunningRange {
         if records < self.warmup {
             return Score::WARMING;
         }
-        // Two products, since the range of two finite numbers may overflow.
+        // Two products, since the range of two finite numbers may overflow; or one, if it is they that do.
         let margin = self.tolerance * max - self.tolerance * min;
-        let (lower, upper) = (min - margin, max + margin);
+        let margin = if margin.is_nan() { self.tolerance * (max - min) } else { margin };
+        let (lower, upper) = ((min - margin).max(f64::MIN), (max + margin).min(f64::MAX));
         let distance = (lower - value).max(value - upper);
-        let score = if distance > 0.0 { (distance / (max - min)).min(BEYOND_MEASURE) } else { 0.0 };
+        let widths = match max - min {
+            f64::INFINITY => distance / 2.0 / (max / 2.0 - min / 2.0),
+            range => distance / range,
+        };
+        // Above 0 outside, however little that is.
+        let score = if distance > 0.0 { widths.clamp(f64::MIN_POSITIVE, BEYOND_MEASURE) } else { 0.0 };
         Score { lower: Some(lower), upper: Some(upper), ..Score::of(score) }
     }
 }
@@ -118,6 +124,22 @@ mod tests {
     fn a_change_after_a_constant_has_a_bounded_score() {
         let expected = vec![None, Some(0.0), Some(BEYOND_MEASURE), Some(0.0)];
         assert_eq!(expected, scores(0.05, 1, &[3.0, 3.0, 3.5, 3.25]));
+    }
+
+    #[test]
+    fn a_value_beyond_a_range_that_overflows_is_scored() {
+        let found = scores(0.0, 1, &[-1e308, 1e308, 1.7e308]);
+        assert!((0.3..0.4).contains(&found[2].unwrap()), "{found:?}");
+        assert_eq!(Some(f64::MIN_POSITIVE), scores(0.0, 1, &[-1e308, 0.0, f64::from_bits(1)])[2]);
+        let score = |value| {
+            let (detector, mut state) = (RunningRange::new(1e308, 1).unwrap(), RangeState::default());
+            [1e10, 1e10, value].map(|value| detector.score(&mut state, EventTime::MIN, &[value]))[2]
+        };
+        assert_eq!((Some(0.0), Some(1e10), Some(1e10)), {
+            let Score { score, lower, upper, .. } = score(1e10);
+            (score, lower, upper)
+        });
+        assert_eq!(Some(BEYOND_MEASURE), score(2e10).score);
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub enum Gap {
 ///
 /// It is timed at the window's last instant, `end - 1 µs`, and emitted when every record up to there has been seen.
 /// Missing values (NaN) are left out; a field without any present value is missing too, but its count and rate are 0.
+/// A sum, or the sum for a mean, that is beyond what a number can hold makes the field missing.
 /// The number of fields is that of the key's first record.
 ///
 /// A record costs O(1); a closing window costs O(1) per field and pane that holds a record, a quantile O(n log n).
