@@ -64,7 +64,8 @@ pub trait Source: Send + Sync {
         false
     }
 
-    /// How long to wait before asking a pending reader again, for readers that cannot call the waker.
+    /// How long to wait before asking a pending reader again, for readers that cannot call the waker; they are not asked
+    /// sooner, whatever else goes on.
     fn patience(&self) -> Option<std::time::Duration> {
         None
     }
