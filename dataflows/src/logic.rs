@@ -1,6 +1,8 @@
 //! What runs per key: pure state machines that compose.
 
 mod detect;
+#[cfg(test)]
+pub(crate) mod drive;
 mod erased;
 mod every;
 mod silence;
@@ -9,7 +11,7 @@ mod threshold;
 pub mod window;
 
 use crate::state::StateError;
-use crate::{EventTime, Record};
+use crate::EventTime;
 
 pub use detect::{Detect, Selection, Verdict};
 pub use erased::{AnyState, DynLogic, ErasedLogic};
@@ -103,7 +105,3 @@ pub trait Logic: 'static {
         DynLogic::new(self)
     }
 }
-
-/// A logic that takes records, as the first of a chain does.
-pub trait RecordLogic: Logic<In = Record> {}
-impl<L: Logic<In = Record>> RecordLogic for L {}

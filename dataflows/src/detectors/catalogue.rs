@@ -75,7 +75,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::logic::window::drive::Drive;
+    use crate::logic::drive::Drive;
     use crate::params::{Default as Unsaid, Given, Kind};
     use crate::EventTime;
 

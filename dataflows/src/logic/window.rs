@@ -7,8 +7,6 @@
 
 mod aggregate;
 mod builder;
-#[cfg(test)]
-pub(crate) mod drive;
 mod state;
 #[cfg(test)]
 mod tests;

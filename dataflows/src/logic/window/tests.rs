@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::drive::Drive;
 use super::*;
+use crate::logic::drive::Drive;
 
 /// One record after `after` µs, of which the frontier has passed `frontier` thousandths before it arrives.
 #[derive(Clone, Debug)]
