@@ -25,7 +25,7 @@ pub struct DetectorInfo {
     pub parameters: Vec<Parameter>,
     /// Its cost per record, as in "O(1)".
     pub cost: &'static str,
-    /// Bytes of state per key, as in "24" or "8 per record of the window".
+    /// Bytes of state per key, as in "24"; it begins with those of a key that has no record yet.
     pub state: &'static str,
     /// Author, year and title of what it follows.
     pub source: &'static str,
@@ -76,6 +76,7 @@ mod tests {
 
     use super::*;
     use crate::logic::drive::Drive;
+    use crate::logic::AnyState;
     use crate::params::{Default as Unsaid, Given, Kind};
     use crate::EventTime;
 
@@ -177,6 +178,16 @@ mod tests {
                 let (_, last) = all.last().unwrap();
                 prop_assert!(last.score.is_some_and(|found| found >= score), "{} says {:?}", name, last);
             }
+        }
+    }
+
+    #[test]
+    fn a_state_begins_with_as_many_bytes_as_its_description_says() {
+        for info in Catalogue::default().iter() {
+            let logic = construct(info);
+            let memory = logic.memory(&logic.start(&crate::Key::new("key")));
+            let declared = info.state.split(' ').next().and_then(|bytes| bytes.parse().ok());
+            assert_eq!(declared, Some(memory - size_of::<AnyState>()), "{}: {}", info.name, info.state);
         }
     }
 

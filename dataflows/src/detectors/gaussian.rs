@@ -62,7 +62,7 @@ impl WindowedGaussian {
             score: "1 - tail probability, in [0.5, 1]; usually an anomaly from 0.9999",
             parameters: vec![WINDOW, STEP],
             cost: "O(window / step)",
-            state: "48 + 8 per record of the window and the step",
+            state: "56 + 8 × (window + step)",
             source: "Lavin and Ahmad 2015, Evaluating Real-Time Anomaly Detection Algorithms: the Numenta Anomaly \
                      Benchmark",
             construct: DetectorInfo::constructor(|params| {

@@ -106,12 +106,47 @@ impl Detector for RunningRange {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn scores(tolerance: f64, warmup: u32, values: &[f64]) -> Vec<Option<f64>> {
         let detector = RunningRange::new(tolerance, warmup).unwrap();
         let mut state = detector.start(0);
         values.iter().map(|value| detector.score(&mut state, EventTime::MIN, &[*value]).score).collect()
+    }
+
+    /// The scores, each from all values before it.
+    fn scores_slow(tolerance: f64, warmup: usize, values: &[f64]) -> Vec<Option<f64>> {
+        let score = |at: usize| {
+            let before = &values[..at];
+            let min = before.iter().copied().fold(f64::INFINITY, f64::min);
+            let max = before.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let (value, range) = (values[at], max - min);
+            let beyond = (min - value).max(value - max) - tolerance * range;
+            match () {
+                () if at < warmup => None,
+                () if beyond <= 0.0 => Some(0.0),
+                () if range == 0.0 => Some(BEYOND_MEASURE),
+                () => Some((beyond / range).min(BEYOND_MEASURE)),
+            }
+        };
+        (0..values.len()).map(score).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn scores_agree_with_the_range_of_all_values_before(
+            tolerance in prop_oneof![Just(0.0), 0.0..2.0], warmup in 1u32..20,
+            values in prop::collection::vec(prop_oneof![-1e3..1e3, Just(1.0)], 0..60),
+        ) {
+            let (fast, slow) = (scores(tolerance, warmup, &values), scores_slow(tolerance, warmup as usize, &values));
+            for (at, (fast, slow)) in fast.into_iter().zip(slow).enumerate() {
+                prop_assert_eq!(fast.is_some(), slow.is_some(), "at {}", at);
+                let (fast, slow) = (fast.unwrap_or(0.0), slow.unwrap_or(0.0));
+                prop_assert!((fast - slow).abs() <= 1e-6 * slow.max(1.0), "{} but {} at {}", slow, fast, at);
+            }
+        }
     }
 
     #[test]
