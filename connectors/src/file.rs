@@ -94,10 +94,6 @@ impl Source for FileSource {
         Ok(Box::new(reader::FileReader::open(self, partition, from)?))
     }
 
-    fn falls_silent(&self) -> bool {
-        self.follow
-    }
-
     fn patience(&self) -> Option<Duration> {
         self.follow.then_some(PATIENCE)
     }

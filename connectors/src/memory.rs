@@ -142,16 +142,6 @@ impl Source for Memory {
         }))
     }
 
-    fn falls_silent(&self) -> bool {
-        self.live
-    }
-
-    /// Whether any record has an append time.
-    fn has_append_times(&self) -> bool {
-        let dated = |record: &MemoryRecord| matches!(record, MemoryRecord::Raw { appended: Some(_), .. });
-        lock(&self.shared).partitions.values().flatten().any(dated)
-    }
-
     /// The number of records.
     fn size(&self) -> Option<u64> {
         Some(lock(&self.shared).partitions.values().map(|records| records.len() as u64).sum())
@@ -237,7 +227,6 @@ mod tests {
             MemoryRecord::appended("c", time),
         ];
         let memory = Memory::new([("p", records)]).header("head");
-        assert!(memory.has_append_times());
         assert_eq!(Some(3), memory.size());
         for from in 0..=4 {
             let mut reader = memory.open("p", Offset(from), waker()).unwrap();
@@ -253,7 +242,6 @@ mod tests {
     #[test]
     fn live_partitions_wait_for_more_until_the_end() {
         let memory = Memory::new([("p", vec![])]).live();
-        assert!(memory.falls_silent());
         let mut reader = memory.open("p", Offset(0), waker()).unwrap();
         let mut intake = Collected::default();
         assert_eq!(Status::Pending, intake.drain(&mut *reader).unwrap());

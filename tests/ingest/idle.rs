@@ -142,9 +142,6 @@ impl tidewatch_connectors::Source for OneEnds {
             _ => Memory::new([("p1", vec![record(60_000, "b", 7)])]).open(partition, from, waker),
         }
     }
-    fn falls_silent(&self) -> bool {
-        true
-    }
 }
 
 #[test]
