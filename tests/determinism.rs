@@ -9,6 +9,7 @@ use tidewatch_connectors::memory::MemoryRecord;
 use tidewatch_dataflows::detectors::{Catalogue, EwmaZ};
 use tidewatch_dataflows::event::Emission;
 use tidewatch_dataflows::logic::{above, silent_for, window};
+use tidewatch_dataflows::operators::Keyed;
 use tidewatch_dataflows::params::{Default as Unsaid, Kind};
 use tidewatch_dataflows::{EventTime, Key, Logic, Span};
 use timely::container::CapacityContainerBuilder;
@@ -27,6 +28,16 @@ connector = "generator"
 options = { records = 1500, keys = 11, partitions = 5, rate = 100, season = "3s", disorder = "400ms", late = 0.05, anomalies = 0.02 }
 lateness = "400ms"
 "#;
+
+/// Records of which none is late and none shares key, time and partition: they may arrive in any order within lateness.
+const ROWS: &str =
+    "name = \"attacked\"\n[[source]]\nname = \"rows\"\nconnector = \"memory\"\nlateness = \"50ms\"\n";
+
+/// Attacks what follows the source, with the order of arrival too.
+fn in_any_arrival(rest: &str) -> crate::harness::Report {
+    let attacked = Attack::pipeline(&format!("{ROWS}{rest}")).records(disordered());
+    attack(attacked.shuffled(Span::from_millis(50)))
+}
 
 fn detect(name: &str, detector: &str, params: &str, threshold: f64) -> String {
     format!("[[detect]]\nname = \"{name}\"\ndetector = \"{detector}\"\nparams = {{ {params} }}\nthreshold = {threshold}\n")
@@ -51,6 +62,8 @@ fn every_detector_is_deterministic() {
         let report = attack(Attack::pipeline(&text).snapshotting());
         assert!(report.count("anomalies") > 0, "{} finds nothing", info.name);
         assert!(report.count("late") > 0 && report.count("verdicts") > 0, "{}", info.name);
+        let report = in_any_arrival(&detect("it", info.name, &params.replace("300ms", "20ms"), 0.01));
+        assert!(report.count("anomalies") > 0, "{} finds nothing", info.name);
     }
 }
 
@@ -65,7 +78,10 @@ fn every_aggregate_and_gap_is_deterministic() {
             let step = format!(
                 "[[step]]\noperator = \"window\"\nparams = {{ every = \"100ms\", size = \"{sizes}\", aggregate = \"{aggregate}\", missing = \"{gap}\"{quantile} }}\n"
             );
-            let text = GENERATOR.to_owned() + &step + &detect("it", "ewma-z", "warmup = 5", 1.5);
+            let rest = step + &detect("it", "ewma-z", "warmup = 5", 1.5);
+            let report = in_any_arrival(&rest);
+            assert!(report.count("verdicts") > 100, "{aggregate} {gap}: {}", report.count("verdicts"));
+            let text = GENERATOR.to_owned() + &rest;
             let report = attack(Attack::pipeline(&text).snapshotting());
             assert!(report.count("verdicts") > 100, "{aggregate} {gap}: {}", report.count("verdicts"));
         }
@@ -185,12 +201,7 @@ fn a_logic_made_in_code_is_deterministic_in_any_arrival() {
 
 #[test]
 fn a_pipeline_is_the_same_in_any_arrival() {
-    let text = format!(
-        "name = \"attacked\"\n[[source]]\nname = \"rows\"\nconnector = \"memory\"\nlateness = \"50ms\"\n{}",
-        detect("it", "ewma-z", "warmup = 10", 2.0)
-    );
-    let attacked = Attack::pipeline(&text).records(disordered()).shuffled(Span::from_millis(50));
-    assert!(attack(attacked).count("anomalies") > 0);
+    assert!(in_any_arrival(&detect("it", "ewma-z", "warmup = 10", 2.0)).count("anomalies") > 0);
 }
 
 #[test]
@@ -242,6 +253,37 @@ fn an_operator_that_works_in_arrival_order_is_found() {
     let difference = attacked.check().expect_err("arrival order differs").to_string();
     assert!(difference.starts_with("emitted differs from -w1 batch 1024 at -w1 batch 1"), "{difference}");
     assert!(difference.contains("\nexpected {") && difference.contains("\nfound    {"), "{difference}");
+}
+
+/// Numbers the verdicts of a worker over all its keys, in the right order: which is wrong only where there are several
+/// workers.
+fn counted(
+    records: tidewatch_connectors::Ingested<'_>,
+) -> timely::dataflow::StreamVec<'_, EventTime, Emission<f64>> {
+    let verdicts = records.records.keyed(EwmaZ::new(0.1).expect("in range"));
+    verdicts.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+        timely::dataflow::channels::pact::Pipeline,
+        "Counted",
+        |_, _| {
+            let mut number = 0.0;
+            move |input, output| {
+                input.for_each(|time, verdicts| {
+                    let number = &mut number;
+                    output.session(&time).give_iterator(verdicts.drain(..).map(|verdict| {
+                        *number += 1.0;
+                        Emission { time: verdict.time, key: verdict.key, value: *number }
+                    }));
+                });
+            }
+        },
+    )
+}
+
+#[test]
+fn a_state_that_several_keys_of_a_worker_share_is_found_at_two_workers() {
+    let attacked = Attack::dataflow(counted).records(disordered()).lateness(Span::from_millis(50));
+    let difference = attacked.check().expect_err("a worker counts its own keys").to_string();
+    assert!(difference.starts_with("emitted differs from -w1 batch 1024 at -w2 batch 1024"), "{difference}");
 }
 
 /// A logic whose snapshot forgets half of what it knows.

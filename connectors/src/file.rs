@@ -4,7 +4,6 @@
 //! the decompressed file.
 
 use std::collections::BTreeSet;
-use std::path::{Component, Path};
 use std::time::Duration;
 
 use tidewatch_dataflows::Offset;
@@ -87,7 +86,7 @@ impl Source for FileSource {
     fn partitions(&self) -> Result<Vec<String>, Error> {
         let mut names = BTreeSet::new();
         for pattern in &self.patterns {
-            names.append(&mut matches(pattern)?);
+            names.append(&mut pattern::matches(pattern)?);
         }
         Ok(names.into_iter().collect())
     }
@@ -96,10 +95,6 @@ impl Source for FileSource {
         let reader = reader::FileReader::open(self, partition, from)?;
         info!(partition, offset = from.0, follow = self.follow, "opened partition");
         Ok(Box::new(reader))
-    }
-
-    fn falls_silent(&self) -> bool {
-        self.follow
     }
 
     fn patience(&self) -> Option<Duration> {
@@ -111,49 +106,6 @@ impl Source for FileSource {
         let names = self.partitions().ok()?;
         names.iter().map(|name| std::fs::metadata(name).ok().map(|file| file.len())).sum()
     }
-}
-
-/// The names of the files that match.
-fn matches(pattern: &str) -> Result<BTreeSet<String>, Error> {
-    // A path may contain what a pattern takes for a wildcard.
-    if Path::new(pattern).is_file() {
-        return Ok(BTreeSet::from([name(Path::new(pattern))?]));
-    }
-    let paths = glob::glob_with(pattern, pattern::LIKE_A_SHELL)
-        .map_err(|error| Error::Configuration(format!("\"{pattern}\" is not a pattern of paths: {error}")))?;
-    let mut names = BTreeSet::new();
-    for path in paths {
-        let path = path.map_err(|error| Error::io(error.path().display().to_string())(error.into()))?;
-        if !path.is_dir() {
-            names.insert(name(&path)?);
-        }
-    }
-    match names.is_empty() {
-        true => Err(Error::Configuration(format!("no file matches \"{pattern}\""))),
-        false => Ok(names),
-    }
-}
-
-/// A path with slashes and without `.`, so that one file has one name under one directory.
-fn name(path: &Path) -> Result<String, Error> {
-    let mut name = String::new();
-    for component in path.components() {
-        let part = match component {
-            Component::CurDir => continue,
-            Component::RootDir => {
-                name.push('/');
-                continue;
-            }
-            part => part.as_os_str().to_str(),
-        };
-        let part = part
-            .ok_or_else(|| Error::Configuration(format!("the path \"{}\" is not UTF-8", path.display())))?;
-        if !name.is_empty() && !name.ends_with('/') {
-            name.push('/');
-        }
-        name.push_str(part);
-    }
-    Ok(name)
 }
 
 #[cfg(test)]
@@ -178,6 +130,54 @@ mod tests {
             ["[1].csv", "a.csv", "b.csv", "c.txt"].map(|file| format!("{root}/{file}")).into();
         assert_eq!(expected, source.partitions().unwrap());
         assert_eq!(Some(16), source.size());
+    }
+
+    #[test]
+    fn patterns_go_through_directories_but_not_into_hidden_ones() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().to_str().unwrap();
+        for file in ["a/1.csv", "a/b/2.csv", ".c/3.csv", "4.csv", "a/.5.csv"] {
+            let path = directory.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x\n").unwrap();
+        }
+        for (pattern, expected) in [
+            ("**/*.csv", vec!["4.csv", "a/1.csv", "a/b/2.csv"]),
+            ("*/*.csv", vec!["a/1.csv"]),
+            ("a/**/[0-9].csv", vec!["a/1.csv", "a/b/2.csv"]),
+            (".c/*.csv", vec![".c/3.csv"]),
+            ("a/.?.csv", vec!["a/.5.csv"]),
+            ("a/../4.csv", vec!["a/../4.csv"]),
+        ] {
+            let source = FileSource::glob(&format!("{root}/{pattern}"));
+            let expected: Vec<_> = expected.iter().map(|file| format!("{root}/{file}")).collect();
+            assert_eq!(expected, source.partitions().unwrap(), "{pattern}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_whose_name_is_not_utf_8_is_named_lossily_if_it_matches_and_else_skipped() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().to_str().unwrap();
+        std::fs::write(directory.path().join("a.csv"), "x\n").unwrap();
+        std::fs::write(directory.path().join(OsStr::from_bytes(b"b\xff.txt")), "x\n").unwrap();
+        let partitions = |pattern: &str| FileSource::glob(&format!("{root}/{pattern}")).partitions();
+        assert_eq!(vec![format!("{root}/a.csv")], partitions("*.csv").unwrap());
+        assert_eq!(vec![format!("{root}/a.csv")], partitions("**/a*").unwrap());
+        for pattern in ["*", "b?.txt", "**/*.txt"] {
+            let message = format!("the path \"{root}/b\u{fffd}.txt\" is not UTF-8");
+            assert_eq!(message, partitions(pattern).unwrap_err().to_string());
+        }
+        let nested = directory.path().join(OsStr::from_bytes(b"d\xfe"));
+        std::fs::create_dir(&nested).unwrap();
+        assert_eq!(vec![format!("{root}/a.csv")], partitions("**/*.csv").unwrap());
+        std::fs::write(nested.join("c.csv"), "x\n").unwrap();
+        let message = format!("the path \"{root}/d\u{fffd}/c.csv\" is not UTF-8");
+        assert_eq!(message, partitions("**/*.csv").unwrap_err().to_string());
     }
 
     #[test]

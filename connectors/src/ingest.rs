@@ -204,7 +204,8 @@ impl Input {
             Vec::new()
         });
         let rules = Rules::new(self, dictionary, control.clone());
-        let (idle, patience, journal) = (self.idle, self.source.patience(), self.journal.clone());
+        let (idle, journal) = (self.idle, self.journal.clone());
+        let mut asking = Asking::new(self.source.patience(), idle);
         let mut turns = Turns::new(self.pace);
 
         // An interruption may come before the first turn.
@@ -231,7 +232,10 @@ impl Input {
                 }
 
                 // Read where the watermark is lowest, so that the frontier moves; a few turns, then others work.
-                feeds.iter_mut().for_each(Feed::retry);
+                let asked = asking.is_due(Instant::now());
+                if asked {
+                    feeds.iter_mut().for_each(Feed::retry);
+                }
                 let mut turns_left = 4;
                 while let Some(at) = turns.next(&feeds).filter(|_| turns_left > 0) {
                     let feed = &mut feeds[at];
@@ -254,8 +258,8 @@ impl Input {
                     }
                 }
 
-                // A partition that has been silent for long must not hold the others back.
-                if let Some(idle) = idle {
+                // A partition that has been silent for long must not hold the others back; it was asked just now.
+                if let Some(idle) = idle.filter(|_| asked) {
                     standings.look(&mut feeds, Instant::now(), idle);
                     if let Err(error) = standings.decide(&mut feeds, journal.as_ref()) {
                         return control.fail(error);
@@ -272,8 +276,8 @@ impl Input {
                     }
                 } else if feeds.iter().any(Feed::is_ready) {
                     activator.activate();
-                } else if let Some(patience) = patience.into_iter().chain(idle.map(|idle| idle / 4)).min() {
-                    activator.activate_after(patience);
+                } else if let Some(wait) = asking.wait(Instant::now()) {
+                    activator.activate_after(wait);
                 }
             }
         });
@@ -303,6 +307,46 @@ fn owner(name: &str, peers: usize) -> usize {
     (rest.wrapping_add(number) % peers as u64) as usize
 }
 
+/// When partitions that had nothing are asked again. To ask a followed file is to ask the system, so that thousands of
+/// silent ones must not be asked whenever a busy one has been read.
+struct Asking {
+    /// How long to wait before asking again, if the reader does not wake the worker.
+    patience: Option<Duration>,
+    /// How long to wait at most, so that silence is noticed.
+    look: Option<Duration>,
+    last: Option<Instant>,
+}
+
+impl Asking {
+    fn new(patience: Option<Duration>, idle: Option<Duration>) -> Self {
+        let look = idle.map(|idle| idle / 4);
+        Self {
+            patience: patience.map(|patience| look.map_or(patience, |look| look.min(patience))),
+            look,
+            last: None,
+        }
+    }
+
+    /// Whether it is time; if so, the next time is counted from now.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = match (self.last, self.patience) {
+            (Some(last), Some(patience)) => now.saturating_duration_since(last) >= patience,
+            _ => true,
+        };
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+
+    /// How long the operator may sleep, if nobody wakes it.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        let wait = self.patience.or(self.look)?;
+        let passed = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        Some(wait.saturating_sub(passed))
+    }
+}
+
 /// Whose turn it is to be read.
 struct Turns {
     pace: Pace,
@@ -330,6 +374,24 @@ impl Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_wake_the_worker_is_asked_at_intervals_and_the_rest_at_once() {
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let mut woken = Asking::new(None, None);
+        assert!(woken.is_due(start) && woken.is_due(start));
+        assert_eq!(None, woken.wait(start));
+        let mut asked = Asking::new(Some(ms(100)), None);
+        let due = [0, 1, 99, 100, 101, 250].map(|at| asked.is_due(start + ms(at)));
+        assert_eq!([true, false, false, true, false, true], due);
+        assert_eq!(Some(ms(60)), asked.wait(start + ms(290)));
+        // Silence must be noticed in time, and only of who was just asked.
+        let mut asked = Asking::new(Some(ms(100)), Some(ms(80)));
+        assert_eq!([true, false, true], [0, 19, 20].map(|at| asked.is_due(start + ms(at))));
+        let mut woken = Asking::new(None, Some(ms(80)));
+        assert!(woken.is_due(start) && woken.is_due(start));
+        assert_eq!(Some(ms(20)), woken.wait(start));
+    }
 
     #[test]
     fn numbered_partitions_are_spread_evenly() {

@@ -1,5 +1,6 @@
 //! The few decisions that had to look at a clock.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tidewatch_dataflows::{EventTime, Offset, PartitionId};
@@ -32,32 +33,56 @@ pub trait Journal: Send + Sync {
 
 /// A journal that lives as long as the process; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryJournal(Arc<Mutex<Vec<Decision>>>);
+pub struct MemoryJournal(Arc<Mutex<BTreeMap<PartitionId, Vec<Decision>>>>);
 
 impl MemoryJournal {
-    fn entries(&self) -> std::sync::MutexGuard<'_, Vec<Decision>> {
-        // A poisoned lock guards a list that is whole after every statement.
+    fn entries(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartitionId, Vec<Decision>>> {
+        // A poisoned lock guards a map that is whole after every statement.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The last decision at each offset, in the order in which the first one there was taken.
+    /// The last decision at each offset: by partition, and of one in the order in which they were taken.
     pub fn all(&self) -> Vec<Decision> {
-        self.entries().clone()
+        self.entries().values().flatten().copied().collect()
     }
 }
 
 impl Journal for MemoryJournal {
     fn append(&self, decision: Decision) -> Result<(), Error> {
         let mut entries = self.entries();
+        let decisions = entries.entry(decision.partition).or_default();
         // At one offset only the last decision counts: a partition that stays silent takes no more room.
-        match entries.iter_mut().rev().find(|earlier| earlier.partition == decision.partition) {
+        match decisions.last_mut() {
             Some(last) if last.offset == decision.offset => *last = decision,
-            _ => entries.push(decision),
+            _ => decisions.push(decision),
         }
         Ok(())
     }
 
     fn decisions(&self, partition: PartitionId) -> Vec<Decision> {
-        self.entries().iter().filter(|decision| decision.partition == partition).copied().collect()
+        self.entries().get(&partition).cloned().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_are_kept_by_partition_and_at_one_offset_the_last_one_counts() {
+        let journal = MemoryJournal::default();
+        let [a, b] = ["a", "b"].map(|name| PartitionId::of("m", name));
+        let decision = |partition, offset, micros| Decision {
+            partition,
+            offset: Offset(offset),
+            watermark: EventTime::from_micros(micros),
+        };
+        for taken in [decision(a, 1, 10), decision(b, 1, 11), decision(a, 1, 12), decision(a, 2, 13)] {
+            journal.append(taken).unwrap();
+        }
+        assert_eq!(vec![decision(a, 1, 12), decision(a, 2, 13)], journal.decisions(a));
+        assert_eq!(vec![decision(b, 1, 11)], journal.decisions(b));
+        assert_eq!(0, journal.decisions(PartitionId::of("m", "c")).len());
+        assert_eq!(3, journal.all().len());
     }
 }

@@ -142,16 +142,6 @@ impl Source for Memory {
         }))
     }
 
-    fn falls_silent(&self) -> bool {
-        self.live
-    }
-
-    /// Whether any record has an append time.
-    fn has_append_times(&self) -> bool {
-        let dated = |record: &MemoryRecord| matches!(record, MemoryRecord::Raw { appended: Some(_), .. });
-        lock(&self.shared).partitions.values().flatten().any(dated)
-    }
-
     /// The number of records.
     fn size(&self) -> Option<u64> {
         Some(lock(&self.shared).partitions.values().map(|records| records.len() as u64).sum())
@@ -197,46 +187,23 @@ impl Reader for MemoryReader {
 
 /// Keeps what is written; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct MemorySink(Arc<Mutex<Written>>);
-
-/// What a [`MemorySink`] keeps.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Written {
-    payloads: Vec<Vec<u8>>,
-    times: Vec<EventTime>,
-    frontiers: Vec<Option<EventTime>>,
-}
+pub struct MemorySink(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl MemorySink {
     /// The payloads, in the order in which they were written.
     pub fn payloads(&self) -> Vec<Vec<u8>> {
-        lock(&self.0).payloads.clone()
-    }
-
-    /// The times of the payloads, in the same order.
-    pub fn times(&self) -> Vec<EventTime> {
-        lock(&self.0).times.clone()
-    }
-
-    /// The frontier of each call.
-    pub fn frontiers(&self) -> Vec<Option<EventTime>> {
-        lock(&self.0).frontiers.clone()
+        lock(&self.0).clone()
     }
 
     /// The payloads as lines.
     pub fn contents(&self) -> Vec<u8> {
-        lock(&self.0).payloads.join(&b'\n')
+        lock(&self.0).join(&b'\n')
     }
 }
 
 impl Sink for MemorySink {
-    fn write(&mut self, messages: &[Message<'_>], frontier: Option<EventTime>) -> Result<(), Error> {
-        let mut written = lock(&self.0);
-        for message in messages {
-            written.payloads.push(message.payload.to_vec());
-            written.times.push(message.time);
-        }
-        written.frontiers.push(frontier);
+    fn write(&mut self, messages: &[Message<'_>], _frontier: Option<EventTime>) -> Result<(), Error> {
+        lock(&self.0).extend(messages.iter().map(|message| message.payload.to_vec()));
         Ok(())
     }
 }
@@ -260,7 +227,6 @@ mod tests {
             MemoryRecord::appended("c", time),
         ];
         let memory = Memory::new([("p", records)]).header("head");
-        assert!(memory.has_append_times());
         assert_eq!(Some(3), memory.size());
         for from in 0..=4 {
             let mut reader = memory.open("p", Offset(from), waker()).unwrap();
@@ -276,7 +242,6 @@ mod tests {
     #[test]
     fn live_partitions_wait_for_more_until_the_end() {
         let memory = Memory::new([("p", vec![])]).live();
-        assert!(memory.falls_silent());
         let mut reader = memory.open("p", Offset(0), waker()).unwrap();
         let mut intake = Collected::default();
         assert_eq!(Status::Pending, intake.drain(&mut *reader).unwrap());
@@ -294,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_keeps_payloads_and_frontiers_in_order() {
+    fn a_sink_keeps_payloads_in_order() {
         let sink = MemorySink::default();
         let mut writer = sink.clone();
         let [one, two] = [1, 2].map(EventTime::from_micros);
@@ -302,6 +267,5 @@ mod tests {
         writer.write(&[message(one, b"a"), message(one, b"b")], Some(two)).unwrap();
         writer.write(&[message(two, b"c")], None).unwrap();
         assert_eq!(b"a\nb\nc".to_vec(), sink.contents());
-        assert_eq!((vec![one, one, two], vec![Some(two), None]), (sink.times(), sink.frontiers()));
     }
 }

@@ -54,17 +54,8 @@ pub trait Source: Send + Sync {
     /// [`Error`] if the partition cannot be opened.
     fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error>;
 
-    /// Whether a partition can have no record for a while without having ended, as a followed file can.
-    fn falls_silent(&self) -> bool {
-        false
-    }
-
-    /// Whether records carry the time at which a broker or recording appended them.
-    fn has_append_times(&self) -> bool {
-        false
-    }
-
-    /// How long to wait before asking a pending reader again, for readers that cannot call the waker.
+    /// How long to wait before asking a pending reader again, for readers that cannot call the waker; they are not asked
+    /// sooner, whatever else goes on.
     fn patience(&self) -> Option<std::time::Duration> {
         None
     }

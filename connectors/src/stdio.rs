@@ -92,10 +92,6 @@ impl Source for Stdin {
             .map_err(Error::io("the thread that reads standard input"))?;
         Ok(Box::new(StdinReader { blocks, lines: Lines::new(STDIN, &self.framing, self.max_record, from) }))
     }
-
-    fn falls_silent(&self) -> bool {
-        true
-    }
 }
 
 /// Sends blocks until the input ends, which an empty block says, or fails, or nobody listens any more.

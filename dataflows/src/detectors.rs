@@ -22,6 +22,9 @@ pub use rate::RateOfChange;
 
 /// The score of a value that differs, where differences are measured in a unit that is 0.
 const BEYOND_MEASURE: f64 = 1e9;
+/// The greatest magnitude of a value that detectors with a variance learn: the squares of a million distances between
+/// such values have a finite sum. A greater value is as anomalous as can be, and leaves no trace.
+const LEARNABLE: f64 = 1e150;
 
 /// An online anomaly detector over one key's records.
 ///
@@ -30,6 +33,7 @@ const BEYOND_MEASURE: f64 = 1e9;
 /// * Causal: removing later records never changes earlier scores.
 /// * Deterministic on every platform: `libm` for exp, ln and pow; a fixed order of summation.
 /// * `values` holds the selected values of a record, in the pipeline's order; none of them is NaN or infinite.
+/// * Scores are finite and at least 0 whatever the finite values, and no value makes all later scores the same.
 pub trait Detector: 'static {
     /// What it remembers of one key.
     type State: Serialize + DeserializeOwned + 'static;

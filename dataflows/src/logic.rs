@@ -1,6 +1,8 @@
 //! What runs per key: pure state machines that compose.
 
 mod detect;
+#[cfg(test)]
+pub(crate) mod drive;
 mod erased;
 mod every;
 mod silence;
@@ -9,7 +11,7 @@ mod threshold;
 pub mod window;
 
 use crate::state::StateError;
-use crate::{EventTime, Record};
+use crate::EventTime;
 
 pub use detect::{Detect, Selection, Verdict};
 pub use erased::{AnyState, DynLogic, ErasedLogic};
@@ -33,7 +35,7 @@ pub use window::{Aggregate, Gap, Window};
 /// * No clock, no randomness but the key's own, no iteration over unordered maps.
 /// * Emitted times never fall below the time of the record or timer that caused them, and are below
 ///   [`EventTime::MAX`].
-/// * `on_time(state, t)` moves `deadline(state)` past `t`, or to `None`.
+/// * `on_time(state, t)` at the deadline `t` moves `deadline(state)` past `t`, or to `None`, in bounded time.
 /// * `restore(save(state))` behaves like `state`.
 pub trait Logic: 'static {
     /// What it takes.
@@ -103,7 +105,3 @@ pub trait Logic: 'static {
         DynLogic::new(self)
     }
 }
-
-/// A logic that takes records, as the first of a chain does.
-pub trait RecordLogic: Logic<In = Record> {}
-impl<L: Logic<In = Record>> RecordLogic for L {}

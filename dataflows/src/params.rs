@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::time::SpanError;
 use crate::Span;
 
 /// A parameter as its owner declares it.
@@ -391,12 +390,6 @@ impl Params {
     fn get<'a, T>(&'a self, name: &str, read: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
         let value = self.0.get(name)?;
         Some(read(value).unwrap_or_else(|| panic!("parameter \"{name}\" is declared as another kind")))
-    }
-}
-
-impl From<SpanError> for ParamError {
-    fn from(error: SpanError) -> Self {
-        Self::Conflict { name: "duration", reason: error.to_string() }
     }
 }
 

@@ -142,9 +142,6 @@ impl tidewatch_connectors::Source for OneEnds {
             _ => Memory::new([("p1", vec![record(60_000, "b", 7)])]).open(partition, from, waker),
         }
     }
-    fn falls_silent(&self) -> bool {
-        true
-    }
 }
 
 #[test]
@@ -158,4 +155,57 @@ fn without_idle_a_silent_partition_holds_time_back() {
     memory.end();
     let ([scored, ..], _) = live.finish();
     assert_eq!(20, scored.lines().filter(|line| field(line, "value0") != -1.0).count());
+}
+
+/// A memory beside many partitions that have nothing, and count how often they were asked.
+struct Crowd(Memory, Arc<std::sync::atomic::AtomicUsize>);
+
+struct Nothing(Arc<std::sync::atomic::AtomicUsize>);
+
+impl tidewatch_connectors::Reader for Nothing {
+    fn read(
+        &mut self,
+        _: &mut dyn tidewatch_connectors::Intake,
+    ) -> Result<tidewatch_connectors::Status, tidewatch_connectors::Error> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(tidewatch_connectors::Status::Pending)
+    }
+}
+
+impl tidewatch_connectors::Source for Crowd {
+    fn kind(&self) -> &'static str {
+        "crowd"
+    }
+    fn partitions(&self) -> Result<Vec<String>, tidewatch_connectors::Error> {
+        Ok(["busy".to_owned()].into_iter().chain((0..100).map(|n| format!("silent{n}"))).collect())
+    }
+    fn open(
+        &self,
+        partition: &str,
+        from: tidewatch_dataflows::Offset,
+        waker: timely::scheduling::SyncActivator,
+    ) -> Result<Box<dyn tidewatch_connectors::Reader>, tidewatch_connectors::Error> {
+        match partition {
+            "busy" => self.0.open(partition, from, waker),
+            _ => Ok(Box::new(Nothing(self.1.clone()))),
+        }
+    }
+    fn patience(&self) -> Option<Duration> {
+        Some(Duration::from_secs(3600))
+    }
+}
+
+#[test]
+fn silent_partitions_are_not_asked_whenever_a_busy_one_is_read() {
+    for workers in WORKERS {
+        let asked = Arc::default();
+        let records = (0..20_000).map(|n| record(n, "a", n)).collect::<Vec<_>>();
+        let crowd = Crowd(Memory::new([("busy", records)]), Arc::clone(&asked));
+        let input = Input::new(Arc::new(crowd), Some(Arc::new(csv())), csv_schema()).named("m");
+        let live = Live::start(input.pace(Pace { batch: 10, ..Pace::default() }), workers);
+        wait("all are read", || live.control.counts().records.get() == 20_000);
+        live.control.interrupt();
+        assert_eq!(Outcome::Interrupted, live.thread.join().unwrap().unwrap());
+        assert_eq!(100, asked.load(std::sync::atomic::Ordering::Relaxed), "{workers} workers");
+    }
 }

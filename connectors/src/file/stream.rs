@@ -2,10 +2,10 @@
 
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::rc::Rc;
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 use crate::format::lines::BLOCK;
 use crate::Error;
@@ -136,22 +136,59 @@ impl Read for Stream {
 }
 
 fn decode(path: &str) -> Result<(Box<dyn Read>, Rc<Tally>), Error> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    // Reading anything else, such as a pipe, could block the worker.
-    if !file.metadata().map_err(Error::io(path))?.is_file() {
+    // Reading anything else could block the worker; of a pipe without a writer, even opening does.
+    if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
         return Err(Error::Configuration(format!("{path} is not a regular file")));
     }
+    let file = File::open(path).map_err(Error::io(path))?;
     let tally = Rc::new(Tally::default());
     let tallied = Tallied { file, tally: Rc::clone(&tally) };
     let bytes: Box<dyn Read> = match compression(path) {
         None => Box::new(tallied),
-        Some(Compression::Gzip) => Box::new(MultiGzDecoder::new(BufReader::with_capacity(BLOCK, tallied))),
+        Some(Compression::Gzip) => Box::new(Gzip::new(BufReader::with_capacity(BLOCK, tallied))),
         Some(Compression::Zstd) => {
             let compressed = BufReader::with_capacity(BLOCK, tallied);
             Box::new(zstd::Decoder::with_buffer(compressed).map_err(Error::io(path))?)
         }
     };
     Ok((bytes, tally))
+}
+
+/// The members of a gzip file, one after another. As gzip(1) does, it passes over zeros behind one, with which some
+/// media fill their blocks.
+struct Gzip<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Gzip<R> {
+    fn new(bytes: R) -> Self {
+        Self(Some(GzDecoder::new(bytes)))
+    }
+}
+
+impl<R: BufRead> Read for Gzip<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            // An error leaves everything as it is: reading can go on here.
+            let follows = skip_zeros(member.get_mut())?;
+            self.0 = self.0.take().filter(|_| follows).map(|member| GzDecoder::new(member.into_inner()));
+        }
+        Ok(0)
+    }
+}
+
+/// Passes over zeros; `false` if nothing follows.
+fn skip_zeros(bytes: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let block = bytes.fill_buf()?;
+        let (size, zeros) = (block.len(), block.iter().take_while(|byte| **byte == 0).count());
+        bytes.consume(zeros);
+        if zeros < size || size == 0 {
+            return Ok(size > 0);
+        }
+    }
 }
 
 enum Compression {
@@ -161,8 +198,8 @@ enum Compression {
 
 fn compression(path: &str) -> Option<Compression> {
     match path.rsplit_once('.')?.1 {
-        "gz" => Some(Compression::Gzip),
-        "zst" => Some(Compression::Zstd),
+        extension if extension.eq_ignore_ascii_case("gz") => Some(Compression::Gzip),
+        extension if extension.eq_ignore_ascii_case("zst") => Some(Compression::Zstd),
         _ => None,
     }
 }

@@ -87,7 +87,12 @@ impl Format for Csv {
                 })
                 .collect(),
         };
-        Box::new(CsvDecoder { plan, columns, header_fields: None, splitter: Splitter::new(self.delimiter) })
+        Box::new(CsvDecoder {
+            plan,
+            columns,
+            header_fields: None,
+            splitter: Splitter::new(self.delimiter, self.multiline),
+        })
     }
 
     fn schema(&self) -> Schema {
@@ -240,7 +245,11 @@ mod tests {
             ("1,a\u{1f}b,2", "field \"k\" holds the key separator U+001F: \"a\\u{1f}b\""),
             ("1,a,\"12,3\"", "field \"value\" is not a number: \"12,3\""),
             ("1,a,0x10", "field \"value\" is not a number: \"0x10\""),
-            ("1,\"a,2", "has a quote that is never closed: \"1,\\\"a,2\""),
+            (
+                "1,\"a,2",
+                "has a quote that is never closed (only with multiline may a field go on): \"1,\\\"a,2\"",
+            ),
+            ("1,\"a\"b,2", "has a quote in a quoted field that is not doubled: \"1,\\\"a\\\"b,2\""),
             ("1,a,2\n1,b,3", "holds more than one line: \"1,a,2\\n1,b,3\""),
         ] {
             assert_eq!(Err(message.to_owned()), decode(&format, "t,k,value", line), "{line}");
@@ -249,6 +258,8 @@ mod tests {
         decoder.header(b"t,k,value").unwrap();
         let message = "field \"k\" is not UTF-8: \"\u{fffd}\"".to_owned();
         assert_eq!(Err(message), decoder.decode(b"1,\xff,2", &mut Row::default()));
+        let message = "has a quote that is never closed: \"1,\\\"a,2\"".to_owned();
+        assert_eq!(Err(message), decode(&format.multiline(true), "t,k,value", "1,\"a,2"));
         let columns = Csv::columns().time("1").value("3").time_format(TimeFormat::EpochMillis);
         assert_eq!(Err("has 2 fields, but column 3 is wanted".to_owned()), decode(&columns, "", "1,2"));
     }

@@ -5,7 +5,8 @@
 //!
 //! A line feed ends a record, except, with [`Framing::multiline`], inside a quoted field. A quote opens only at the
 //! start of a field, so that a quote in the middle of one has no effect. If it is never closed, or not within the
-//! longest record, its line alone is bad and the next line begins a record: a stray quote takes no good neighbour along.
+//! longest record, or closed where no field ends, its line alone is bad and the next line begins a record: a stray quote
+//! takes no good neighbour along.
 
 mod scan;
 
@@ -223,9 +224,9 @@ mod tests {
             "a quote opens at the start of a field"
         );
         assert_eq!(
-            ["p1:\"a\"b\"", "p2:c"],
-            *brief("\"a\"b\"\nc", true, 99),
-            "a closed field does not open again"
+            ["p1:\"a\"b,\"c", "p2:d\""],
+            *brief("\"a\"b,\"c\nd\"", true, 99),
+            "a field that was not closed properly does not open again"
         );
         assert_eq!(["p1:\u{feff}\"a\nb\"", "p3:c"], *brief("\u{feff}\"a\nb\"\nc", true, 99));
     }
@@ -235,6 +236,11 @@ mod tests {
         assert_eq!(["p1:a", "u2:\"b", "p3:c", "p4:d"], *brief("a\n\"b\r\nc\nd", true, 99));
         assert_eq!(["u1:\"b", "p2:cccc", "p3:dddd", "u4:\""], *brief("\"b\ncccc\ndddd\n\"\n", true, 10));
         assert_eq!(["p1:a", "u2:\"b"], *brief("a\n\"b", true, 99));
+        // The quote of the first line meets that of the second, behind which no field ends.
+        assert_eq!(["p1:1,\"a", "p2:2,\"b\"", "p3:3,c"], *brief("1,\"a\n2,\"b\"\r\n3,c\n", true, 99));
+        assert_eq!(["p1:\"a\"\rb", "p2:c"], *brief("\"a\"\rb\nc", true, 99));
+        assert_eq!(["p1:\"a\"", "p2:\"b\""], *brief("\"a\"\r\n\"b\"\r", true, 99));
+        assert_eq!(["t1:\"a\"b", "p2:e"], *brief("\"a\"bcd\ne", true, 4));
     }
 
     #[test]
@@ -255,6 +261,20 @@ mod tests {
         ) {
             let whole = frames(text.as_bytes(), multiline, max_record, &[text.len().max(1)]);
             prop_assert_eq!(whole, frames(text.as_bytes(), multiline, max_record, &chunks));
+        }
+
+        /// One stray quote may cost its own line, and no other.
+        #[test]
+        fn a_stray_quote_costs_one_line(
+            records in prop::collection::vec("[0-9]{1,2},(\"[a-c]{1,3}\"|[a-c]{1,3}),[0-9]{1,2}", 1..8),
+            at in any::<prop::sample::Index>(), chunks in prop::collection::vec(1_usize..9, 1..6),
+        ) {
+            let at = at.index(records.len());
+            let mut lines = records.clone();
+            lines[at] = records[at].replacen(',', ",\"", 1).replacen("\"\"", "\"", 1);
+            let seen: Vec<_> = frames(lines.join("\n").as_bytes(), true, 999, &chunks);
+            let seen: Vec<_> = seen.iter().map(|(_, _, _, text)| text).collect();
+            prop_assert_eq!(lines.iter().collect::<Vec<_>>(), seen);
         }
 
         #[test]

@@ -1,5 +1,6 @@
 //! JSON lines.
 
+mod infinite;
 mod walk;
 
 use super::layout::layout_methods;
@@ -83,10 +84,24 @@ impl Decoder for JsonDecoder {
         let walked = self.trie.walk(payload, &mut found);
         let read = match walked {
             Ok(()) => self.plan.read(|slot| found[slot].cell(), row),
+            Err(error) if infinite::is_to_blame(&error) => self.decode_infinite(payload, row),
             Err(error) => Err(format!("is not JSON: {}", describe(&error))),
         };
         self.found = recycle(found);
         read
+    }
+}
+
+impl JsonDecoder {
+    /// Decodes an object in which a number is beyond what the parser takes.
+    #[cold]
+    fn decode_infinite(&self, payload: &[u8], row: &mut Row) -> Result<(), String> {
+        let marked = infinite::mark(payload);
+        let mut found = vec![Found::Missing; self.plan.fields().len()];
+        // Columns are no longer what they were.
+        self.trie.walk(&marked, &mut found).map_err(|error| format!("is not JSON: {}", what(&error)))?;
+        found.iter_mut().for_each(infinite::unmark);
+        self.plan.read(|slot| found[slot].cell(), row)
     }
 }
 
@@ -98,9 +113,12 @@ fn recycle<'b>(mut found: Vec<Found<'_>>) -> Vec<Found<'b>> {
 
 /// The parser's words without the line, which is always the first.
 fn describe(error: &serde_json::Error) -> String {
+    format!("{} at column {}", what(error), error.column())
+}
+
+fn what(error: &serde_json::Error) -> String {
     let message = error.to_string();
-    let what = message.split_once(" at line ").map_or(message.as_str(), |(what, _)| what);
-    format!("{what} at column {}", error.column())
+    message.split_once(" at line ").map_or(message.as_str(), |(what, _)| what).to_owned()
 }
 
 #[cfg(test)]
@@ -173,6 +191,13 @@ mod tests {
             (r#"{"t":1,"k":"a","v":null}"#, "field \"v\" is missing"),
             (r#"{"t":1,"k":"a"}"#, "field \"v\" is missing"),
             (r#"{"t":1,"k":"a","v":"NaN"}"#, "field \"v\" is not finite: \"NaN\""),
+            (r#"{"t":1,"k":"a","v":""}"#, "field \"v\" is missing"),
+            (r#"{"t":"","k":"a","v":2}"#, "field \"t\" is missing"),
+            (r#"{"t":1,"k":"a","v":-1e400}"#, "field \"v\" is not finite: -inf"),
+            (r#"{"t":1e400,"k":"a","v":2}"#, "field \"t\" is a time out of range: inf"),
+            (r#"{"t":1,"k":1e400,"v":2}"#, "field \"k\" is too large for a key: inf"),
+            (r#"{"t":1,"k":"a","v":[1e400,1]}"#, "field \"v\" is not a number: an array or object"),
+            (r#"{"t":1,"k":"a","v":1e400,"v":01}"#, "is not JSON: invalid number"),
             (r#"{"t":1,"k":null,"v":2}"#, "field \"k\" is missing"),
             (r#"{"t":1,"k":[1],"v":2}"#, "field \"k\" is not a text: an array or object"),
             (r#"{"t":1,"k":1e20,"v":2}"#, "field \"k\" is too large for a key: 1e20"),
@@ -195,12 +220,20 @@ mod tests {
     #[test]
     fn what_is_missing_or_not_finite_goes_by_policy() {
         let missing = format().missing(Missing::Keep);
-        for line in [r#"{"t":1,"k":"a"}"#, r#"{"t":1,"k":"a","v":null}"#] {
+        for line in [
+            r#"{"t":1,"k":"a"}"#,
+            r#"{"t":1,"k":"a","v":null}"#,
+            r#"{"t":1,"k":"a","v":""}"#,
+            r#"{"t":1,"k":"a","v":" "}"#,
+        ] {
             assert!(decode(&missing, line).unwrap().2[0].is_nan());
         }
-        let line = r#"{"t":1,"k":"a","v":"-Infinity"}"#;
-        assert!(decode(&missing, line).is_err());
-        assert!(decode(&format().non_finite(Missing::Keep), line).unwrap().2[0].is_nan());
+        for value in ["\"-Infinity\"", "1e400", "-17.5E+999", "1e99999999999999999999"] {
+            let line = format!(r#"{{"t":1,"k":"1e400 \" 2e400","v":{value}}}"#);
+            assert!(decode(&missing, &line).is_err());
+            let (_, key, values) = decode(&format().non_finite(Missing::Keep), &line).unwrap();
+            assert_eq!(("1e400 \" 2e400", true), (key.as_str(), values[0].is_nan()), "{line}");
+        }
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Plan {
             Cell::Missing | Cell::Flag(_) | Cell::Nested => Err(Refusal::Malformed),
         };
         time.map_err(|refusal| match cell {
-            Cell::Missing | Cell::Raw(b"") => self.is_missing(self.time),
+            Cell::Missing | Cell::Raw(b"") | Cell::Text("") => self.is_missing(self.time),
             _ => self.complain(self.time, &self.parse.explain(refusal), cell),
         })
     }
@@ -158,6 +158,7 @@ impl Plan {
             Cell::Unsigned(number) => Some(number as f64),
             Cell::Signed(number) => Some(number as f64),
             Cell::Float(number) => Some(number),
+            Cell::Text(text) if text.trim_ascii().is_empty() => return self.absent(slot),
             // Where numbers are not text, only what no number can say is.
             Cell::Text(text) => {
                 text.parse().ok().filter(|number: &f64| !number.is_finite() && !has_digit(text))

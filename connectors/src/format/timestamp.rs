@@ -68,7 +68,7 @@ impl TimeFormat {
     /// Why it is not one.
     pub fn parse(&self, text: &str) -> Result<EventTime, Refusal> {
         match self {
-            Self::Rfc3339 => event_time(text.parse().map_err(|_| Refusal::Malformed)?),
+            Self::Rfc3339 => event_time(text.parse().map_err(|_| refusal_of_rfc3339(text))?),
             Self::EpochSeconds => decimal_seconds(text),
             Self::EpochMillis | Self::EpochMicros | Self::EpochNanos => self.integer(whole(text)?),
             Self::Civil(civil) => civil.parse(text),
@@ -91,7 +91,10 @@ impl TimeFormat {
         bounded(micros)
     }
 
-    /// Reads a time that a format gives as a number with decimals, to the nearest microsecond.
+    /// Reads a time that a format gives as a number with decimals.
+    ///
+    /// Of all texts of the number, it means the shortest one: seconds with up to six decimals are exact, as in text (up
+    /// to the year 2242), and what is finer is cut off.
     ///
     /// # Errors
     ///
@@ -99,13 +102,19 @@ impl TimeFormat {
     pub fn float(&self, number: f64) -> Result<EventTime, Refusal> {
         // Beyond 2^53 not every whole number can be told from its neighbours.
         const EXACT: f64 = 9_007_199_254_740_992.0;
+        // Below 2^33, i. e. up to the year 2242, no two times in whole microseconds are the same number of seconds.
+        const DISTINCT: f64 = 8_589_934_592.0;
         match self {
+            _ if !number.is_finite() => Err(Refusal::Range),
             Self::EpochSeconds => {
                 let micros = (number * 1e6).round();
-                bounded((micros.abs() < i64::MAX as f64).then_some(micros as i64))
+                if number.abs() < DISTINCT && micros / 1e6 == number {
+                    return bounded(Some(micros as i64));
+                }
+                decimal_seconds(&number.to_string())
             }
-            _ if number.fract() != 0.0 => Err(Refusal::Malformed),
             _ if number.abs() > EXACT => Err(Refusal::Range),
+            _ if number.fract() != 0.0 => Err(Refusal::Malformed),
             _ => self.integer(number as i64),
         }
     }
@@ -141,6 +150,15 @@ fn bounded(micros: Option<i64>) -> Result<EventTime, Refusal> {
         return Err(Refusal::Range);
     }
     Ok(time)
+}
+
+/// Why a text is not a time in RFC 3339: it may be one that is too near to the end of the year 9999, or to year -9999.
+#[cold]
+fn refusal_of_rfc3339(text: &str) -> Refusal {
+    match jiff::fmt::temporal::Pieces::parse(text) {
+        Ok(pieces) if pieces.time().is_some() && pieces.offset().is_some() => Refusal::Range,
+        _ => Refusal::Malformed,
+    }
 }
 
 fn event_time(timestamp: jiff::Timestamp) -> Result<EventTime, Refusal> {
@@ -215,6 +233,11 @@ mod tests {
         assert_eq!(Err(Refusal::Malformed), micros(TimeFormat::EpochMillis, 0.5));
         assert_eq!(Err(Refusal::Range), micros(TimeFormat::EpochSeconds, 1e300));
         assert_eq!(Err(Refusal::Range), micros(TimeFormat::EpochNanos, 1e16));
+        assert_eq!(Ok(1), micros(TimeFormat::EpochSeconds, 0.000_001_9));
+        assert_eq!(Ok(-2), micros(TimeFormat::EpochSeconds, -0.000_001_1));
+        for format in [TimeFormat::EpochSeconds, TimeFormat::EpochMillis] {
+            assert_eq!(Err(Refusal::Range), micros(format, f64::INFINITY));
+        }
         assert_eq!(Err(Refusal::Malformed), TimeFormat::Rfc3339.integer(2014));
     }
 
@@ -233,6 +256,9 @@ mod tests {
             (TimeFormat::EpochSeconds, "1.-5", Refusal::Malformed),
             (TimeFormat::EpochSeconds, "9223372036854775.9", Refusal::Range),
             (TimeFormat::Rfc3339, "2014-02-14T14:30:00", Refusal::Malformed),
+            (TimeFormat::Rfc3339, "2014-02-14", Refusal::Malformed),
+            (TimeFormat::Rfc3339, "9999-12-31T23:59:59Z", Refusal::Range),
+            (TimeFormat::Rfc3339, "9999-12-31T24:59:59Z", Refusal::Malformed),
             (TimeFormat::Rfc3339, "2014-02-30T14:30:00Z", Refusal::Malformed),
         ] {
             assert_eq!(Err(refusal), format.parse(text), "{text}");
@@ -249,6 +275,24 @@ mod tests {
             prop_assert_eq!(Ok(time), TimeFormat::EpochMicros.parse(&micros.to_string()));
             prop_assert_eq!(Ok(time), TimeFormat::EpochSeconds.parse(&format!("{sign}{seconds}.{decimals:06}")));
             prop_assert_eq!(Ok(time.floor_ms()), TimeFormat::EpochMillis.parse(&micros.div_euclid(1_000).to_string()));
+        }
+
+        #[test]
+        fn seconds_are_the_same_time_as_text_and_as_a_number(
+            seconds in -8_589_934_591_i64..8_589_934_591, decimals in "[0-9]{1,6}",
+        ) {
+            let text = format!("{seconds}.{decimals}");
+            let number = TimeFormat::EpochSeconds.float(text.parse().unwrap());
+            prop_assert_eq!(TimeFormat::EpochSeconds.parse(&text), number, "{}", text);
+        }
+
+        #[test]
+        fn small_seconds_are_cut_off_as_text_and_as_a_number(
+            seconds in -999_i64..1000, decimals in "[0-9]{1,11}",
+        ) {
+            let text = format!("{seconds}.{decimals}");
+            let number = TimeFormat::EpochSeconds.float(text.parse().unwrap());
+            prop_assert_eq!(TimeFormat::EpochSeconds.parse(&text), number, "{}", text);
         }
 
         #[test]

@@ -25,7 +25,7 @@ pub struct DetectorInfo {
     pub parameters: Vec<Parameter>,
     /// Its cost per record, as in "O(1)".
     pub cost: &'static str,
-    /// Bytes of state per key, as in "24" or "8 per record of the window".
+    /// Bytes of state per key, as in "24"; it begins with those of a key that has no record yet.
     pub state: &'static str,
     /// Author, year and title of what it follows.
     pub source: &'static str,
@@ -75,7 +75,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::logic::window::drive::Drive;
+    use crate::logic::drive::Drive;
+    use crate::logic::AnyState;
     use crate::params::{Default as Unsaid, Given, Kind};
     use crate::EventTime;
 
@@ -95,7 +96,11 @@ mod tests {
     }
 
     fn series() -> impl Strategy<Value = Vec<Record>> {
-        let value = prop_oneof![8 => -10.0..10.0, 2 => Just(1.0), 1 => -1e9..1e9, 1 => Just(f64::NAN)];
+        let extreme = prop::sample::select(vec![f64::MAX, f64::MIN, 1e200, -1e308, f64::MIN_POSITIVE, -0.0]);
+        let any = prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL | prop::num::f64::ZERO;
+        let value = prop_oneof![
+            8 => -10.0..10.0, 2 => Just(1.0), 1 => -1e9..1e9, 1 => Just(f64::NAN), 1 => extreme, 1 => any,
+        ];
         let record = (prop_oneof![Just(0i64), 0i64..300_000], value);
         prop::collection::vec(record, 0..150).prop_map(|steps| {
             let mut now = -1_000_000;
@@ -145,11 +150,44 @@ mod tests {
         #[test]
         fn scores_are_numbers_of_at_least_zero(records in series()) {
             for info in Catalogue::default().iter() {
+                let most = if info.name == "windowed-gaussian" { 1.0 } else { f64::MAX };
                 for (time, verdict) in verdicts(info, &records, &[]) {
                     let score = verdict.score.unwrap_or(0.0);
-                    prop_assert!((0.0..=f64::MAX).contains(&score), "{} scores {} at {}", info.name, score, time);
+                    prop_assert!((0.0..=most).contains(&score), "{} scores {} at {}", info.name, score, time);
+                    let others = [verdict.value, verdict.expected, verdict.lower, verdict.upper];
+                    let finite = others.into_iter().flatten().all(f64::is_finite);
+                    prop_assert!(finite, "{} says {:?} at {}", info.name, verdict, time);
                 }
             }
+        }
+
+        #[test]
+        fn no_finite_values_blind_a_detector_for_what_lies_beyond_them(
+            records in series(), sign in prop::sample::select(vec![1.0, -1.0]),
+        ) {
+            let mut records = records;
+            records.iter_mut().for_each(|record| record.values[0] = record.values[0].clamp(-1e307, 1e307));
+            let mut now = records.last().map_or(EventTime::MIN, |record| record.time);
+            for value in [1.0; 30].into_iter().chain([1.7e308]) {
+                now = now.saturating_add(crate::Span::from_millis(10));
+                records.push(Record::new(now, [sign * value]));
+            }
+            let at_least = [("ewma-z", 4.0), ("running-range", 0.1), ("static", 1.0), ("windowed-gaussian", 0.9999)];
+            for (name, score) in at_least.into_iter().chain([("rate-of-change", 1e9)]) {
+                let all = verdicts(Catalogue::default().get(name).unwrap(), &records, &[]);
+                let (_, last) = all.last().unwrap();
+                prop_assert!(last.score.is_some_and(|found| found >= score), "{} says {:?}", name, last);
+            }
+        }
+    }
+
+    #[test]
+    fn a_state_begins_with_as_many_bytes_as_its_description_says() {
+        for info in Catalogue::default().iter() {
+            let logic = construct(info);
+            let memory = logic.memory(&logic.start(&crate::Key::new("key")));
+            let declared = info.state.split(' ').next().and_then(|bytes| bytes.parse().ok());
+            assert_eq!(declared, Some(memory - size_of::<AnyState>()), "{}: {}", info.name, info.state);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE};
+use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE, LEARNABLE};
 use crate::params::{Default, Kind, ParamError, Parameter, Range};
 use crate::EventTime;
 
@@ -10,7 +10,8 @@ use crate::EventTime;
 ///
 /// Mean and variance follow Finch (2009), *Incremental calculation of weighted mean and variance*, equations 124
 /// and 143: with `d = x - mean`, `mean += alpha d` and `variance = (1 - alpha) (variance + alpha d²)`. The score is
-/// `|d| / sqrt(variance)`, before `x` is learned; 0 if neither differs, infinite distances are scored as `1e9`.
+/// `|d| / sqrt(variance)`, before `x` is learned, and at most `1e9`: that is also the score of any change where the variance is 0, and of a value beyond
+/// `±1e150`, which is not learned, because its square is beyond what a number can hold.
 #[derive(Clone, Copy, Debug)]
 pub struct EwmaZ {
     alpha: f64,
@@ -72,6 +73,10 @@ impl Detector for EwmaZ {
         "ewma-z"
     }
 
+    fn version(&self) -> u32 {
+        2
+    }
+
     fn start(&self, _seed: u64) -> EwmaState {
         EwmaState::default()
     }
@@ -79,6 +84,12 @@ impl Detector for EwmaZ {
     #[inline]
     fn score(&self, state: &mut EwmaState, _time: EventTime, values: &[f64]) -> Score {
         let value = values[0];
+        if value.abs() > LEARNABLE {
+            return match state.records >= self.warmup {
+                true => Score { expected: Some(state.mean), ..Score::of(BEYOND_MEASURE) },
+                false => Score::WARMING,
+            };
+        }
         if state.records == 0 {
             *state = EwmaState { mean: value, variance: 0.0, records: 1 };
             return Score::WARMING;
@@ -146,6 +157,23 @@ mod tests {
         let scores = scores(EwmaZ::new(0.05).unwrap(), &values);
         let score = |at: usize| scores[at].score;
         assert_eq!((None, Some(0.0), Some(BEYOND_MEASURE)), (score(29), score(30), score(31)));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_learned_is_as_anomalous_as_can_be_and_leaves_no_trace() {
+        let calm: Vec<f64> = (0..100).map(|at| f64::from(at % 7)).chain([100.0]).collect();
+        let expected = scores(EwmaZ::new(0.05).unwrap(), &calm);
+        assert!(expected[100].score.unwrap() > 4.0);
+        for at in [0, 20, 60, 100] {
+            for extreme in [1e200, f64::MAX, f64::MIN, -1.1e150] {
+                let mut values = calm.clone();
+                values.insert(at, extreme);
+                let mut found = scores(EwmaZ::new(0.05).unwrap(), &values);
+                let score = (at >= 30).then_some(BEYOND_MEASURE);
+                assert_eq!(score, found.remove(at).score, "{extreme} at {at}");
+                assert_eq!(expected, found, "{extreme} at {at}");
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, DetectorInfo, Score};
+use super::{Detector, DetectorInfo, Score, LEARNABLE};
 use crate::params::{Default, Kind, ParamError, Parameter};
 use crate::EventTime;
 
@@ -12,7 +12,7 @@ use crate::EventTime;
 ///
 /// This is the detector `windowedGaussian` of the Numenta Anomaly Benchmark. The score is `1 - Q(|x - mean| / std)`
 /// with `Q(z) = erfc(z / √2) / 2`: 0.5 for the mean itself, close to 1 far from it, and 0 for the very first value.
-/// `std` is the population's; where it is 0, `1e-6` takes its place. The window takes in every value until it holds
+/// A value beyond `±1e150` scores 1 and is not learned, because its square is beyond what a number can hold. `std` is the population's; where it is 0, `1e-6` takes its place. The window takes in every value until it holds
 /// `window` of them; from then on values gather until there are `step`, which then replace the oldest as many.
 ///
 /// The mean and the sum of squares follow Welford (1962), *Note on a method for calculating corrected sums of squares
@@ -62,7 +62,7 @@ impl WindowedGaussian {
             score: "1 - tail probability, in [0.5, 1]; usually an anomaly from 0.9999",
             parameters: vec![WINDOW, STEP],
             cost: "O(window / step)",
-            state: "48 + 8 per record of the window and the step",
+            state: "56 + 8 × (window + step)",
             source: "Lavin and Ahmad 2015, Evaluating Real-Time Anomaly Detection Algorithms: the Numenta Anomaly \
                      Benchmark",
             construct: DetectorInfo::constructor(|params| {
@@ -114,18 +114,26 @@ impl Detector for WindowedGaussian {
         "windowed-gaussian"
     }
 
+    fn version(&self) -> u32 {
+        2
+    }
+
     fn start(&self, _seed: u64) -> GaussianState {
         GaussianState::default()
     }
 
     fn score(&self, state: &mut GaussianState, _time: EventTime, values: &[f64]) -> Score {
         let (value, moments) = (values[0], state.moments);
+        let expected = (moments.number > 0).then_some(moments.mean);
+        if value.abs() > LEARNABLE {
+            return Score { expected, ..Score::of(1.0) };
+        }
         let score = if moments.number == 0 {
             Score::of(0.0)
         } else {
             let z = (value - moments.mean).abs() / moments.deviation();
             let tail = 0.5 * libm::erfc(z / std::f64::consts::SQRT_2);
-            Score { expected: Some(moments.mean), ..Score::of(1.0 - tail) }
+            Score { expected, ..Score::of(1.0 - tail) }
         };
         state.values.push_back(value);
         if state.values.len() <= self.window {
@@ -217,6 +225,23 @@ mod tests {
         let values: Vec<f64> = [0.1; 500].into_iter().chain([0.2]).collect();
         let scores = scores(WindowedGaussian::new(100, 10).unwrap(), &values);
         assert_eq!((0.0, 0.5, 0.5, 1.0), (scores[0], scores[1], scores[499], scores[500]));
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_learned_scores_one_and_leaves_no_trace() {
+        let detector = WindowedGaussian::new(20, 5).unwrap();
+        let calm: Vec<f64> = (0..100).map(|at| f64::from(at % 7)).chain([100.0]).collect();
+        let expected = scores(detector, &calm);
+        assert!(expected[100] > 0.9999);
+        for at in [0, 1, 10, 50, 100] {
+            for extreme in [1.7e308, f64::MIN, 1e151] {
+                let mut values = calm.clone();
+                values.insert(at, extreme);
+                let mut found = scores(detector, &values);
+                assert_eq!(1.0, found.remove(at), "{extreme} at {at}");
+                assert_eq!(expected, found, "{extreme} at {at}");
+            }
+        }
     }
 
     #[test]

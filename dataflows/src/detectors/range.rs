@@ -89,23 +89,64 @@ impl Detector for RunningRange {
         if records < self.warmup {
             return Score::WARMING;
         }
-        // Two products, since the range of two finite numbers may overflow.
+        // Two products, since the range of two finite numbers may overflow; or one, if it is they that do.
         let margin = self.tolerance * max - self.tolerance * min;
-        let (lower, upper) = (min - margin, max + margin);
+        let margin = if margin.is_nan() { self.tolerance * (max - min) } else { margin };
+        let (lower, upper) = ((min - margin).max(f64::MIN), (max + margin).min(f64::MAX));
         let distance = (lower - value).max(value - upper);
-        let score = if distance > 0.0 { (distance / (max - min)).min(BEYOND_MEASURE) } else { 0.0 };
+        let widths = match max - min {
+            f64::INFINITY => distance / 2.0 / (max / 2.0 - min / 2.0),
+            range => distance / range,
+        };
+        // Above 0 outside, however little that is.
+        let score = if distance > 0.0 { widths.clamp(f64::MIN_POSITIVE, BEYOND_MEASURE) } else { 0.0 };
         Score { lower: Some(lower), upper: Some(upper), ..Score::of(score) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn scores(tolerance: f64, warmup: u32, values: &[f64]) -> Vec<Option<f64>> {
         let detector = RunningRange::new(tolerance, warmup).unwrap();
         let mut state = detector.start(0);
         values.iter().map(|value| detector.score(&mut state, EventTime::MIN, &[*value]).score).collect()
+    }
+
+    /// The scores, each from all values before it.
+    fn scores_slow(tolerance: f64, warmup: usize, values: &[f64]) -> Vec<Option<f64>> {
+        let score = |at: usize| {
+            let before = &values[..at];
+            let min = before.iter().copied().fold(f64::INFINITY, f64::min);
+            let max = before.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let (value, range) = (values[at], max - min);
+            let beyond = (min - value).max(value - max) - tolerance * range;
+            match () {
+                () if at < warmup => None,
+                () if beyond <= 0.0 => Some(0.0),
+                () if range == 0.0 => Some(BEYOND_MEASURE),
+                () => Some((beyond / range).min(BEYOND_MEASURE)),
+            }
+        };
+        (0..values.len()).map(score).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn scores_agree_with_the_range_of_all_values_before(
+            tolerance in prop_oneof![Just(0.0), 0.0..2.0], warmup in 1u32..20,
+            values in prop::collection::vec(prop_oneof![-1e3..1e3, Just(1.0)], 0..60),
+        ) {
+            let (fast, slow) = (scores(tolerance, warmup, &values), scores_slow(tolerance, warmup as usize, &values));
+            for (at, (fast, slow)) in fast.into_iter().zip(slow).enumerate() {
+                prop_assert_eq!(fast.is_some(), slow.is_some(), "at {}", at);
+                let (fast, slow) = (fast.unwrap_or(0.0), slow.unwrap_or(0.0));
+                prop_assert!((fast - slow).abs() <= 1e-6 * slow.max(1.0), "{} but {} at {}", slow, fast, at);
+            }
+        }
     }
 
     #[test]
@@ -118,6 +159,22 @@ mod tests {
     fn a_change_after_a_constant_has_a_bounded_score() {
         let expected = vec![None, Some(0.0), Some(BEYOND_MEASURE), Some(0.0)];
         assert_eq!(expected, scores(0.05, 1, &[3.0, 3.0, 3.5, 3.25]));
+    }
+
+    #[test]
+    fn a_value_beyond_a_range_that_overflows_is_scored() {
+        let found = scores(0.0, 1, &[-1e308, 1e308, 1.7e308]);
+        assert!((0.3..0.4).contains(&found[2].unwrap()), "{found:?}");
+        assert_eq!(Some(f64::MIN_POSITIVE), scores(0.0, 1, &[-1e308, 0.0, f64::from_bits(1)])[2]);
+        let score = |value| {
+            let (detector, mut state) = (RunningRange::new(1e308, 1).unwrap(), RangeState::default());
+            [1e10, 1e10, value].map(|value| detector.score(&mut state, EventTime::MIN, &[value]))[2]
+        };
+        assert_eq!((Some(0.0), Some(1e10), Some(1e10)), {
+            let Score { score, lower, upper, .. } = score(1e10);
+            (score, lower, upper)
+        });
+        assert_eq!(Some(BEYOND_MEASURE), score(2e10).score);
     }
 
     #[test]

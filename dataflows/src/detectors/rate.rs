@@ -85,6 +85,8 @@ impl Detector for RateOfChange {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn scores(per: &'static str, records: &[(i64, f64)]) -> Vec<Option<f64>> {
@@ -94,6 +96,35 @@ mod tests {
             detector.score(&mut state, EventTime::from_millis(ms).unwrap(), &[value]).score
         };
         records.iter().map(&mut score).collect()
+    }
+
+    /// The scores, each from all records before it.
+    fn scores_slow(per_ms: f64, records: &[(i64, f64)]) -> Vec<Option<f64>> {
+        let score = |at: usize| {
+            let (now, value) = records[at];
+            let earlier = records[..at].iter().filter(|(time, _)| *time < now);
+            let (then, previous) = earlier.max_by_key(|(time, _)| *time)?;
+            Some((value - previous).abs() * per_ms / (now - then) as f64)
+        };
+        (0..records.len()).map(score).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn scores_agree_with_a_search_through_all_records(
+            steps in prop::collection::vec((prop_oneof![Just(0i64), 0i64..500], -1e3..1e3), 0..60),
+        ) {
+            let mut now = -1_000;
+            let records: Vec<_> = steps.into_iter().map(|(after, value)| { now += after; (now, value) }).collect();
+            for (per, per_ms) in [("1s", 1e3), ("1m", 6e4), ("5ms", 5.0)] {
+                let (fast, slow) = (scores(per, &records), scores_slow(per_ms, &records));
+                for (at, (fast, slow)) in fast.into_iter().zip(slow).enumerate() {
+                    prop_assert_eq!(fast.is_some(), slow.is_some(), "at {}", at);
+                    let (fast, slow) = (fast.unwrap_or(0.0), slow.unwrap_or(0.0));
+                    prop_assert!((fast - slow).abs() <= 1e-9 * slow, "{} but {} at {}", slow, fast, at);
+                }
+            }
+        }
     }
 
     #[test]

@@ -153,7 +153,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::logic::window::drive::Drive;
+    use crate::logic::drive::Drive;
     use crate::logic::{above, window, Gap};
 
     fn secs(secs: i64) -> EventTime {

@@ -94,6 +94,8 @@ impl Logic for Threshold {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn marks(threshold: Threshold, scores: &[Option<f64>]) -> Vec<bool> {
@@ -115,6 +117,31 @@ mod tests {
             });
         }
         marks
+    }
+
+    /// Whether each verdict is anomalous: the last score that was not between the two bounds says so.
+    fn marks_slow(threshold: f64, clear: f64, scores: &[Option<f64>]) -> Vec<bool> {
+        let decides = |score: &&f64| **score >= threshold || **score < clear;
+        let mark = |at: usize| {
+            let last = scores[..=at].iter().flatten().rev().find(decides);
+            scores[at].is_some() && last.is_some_and(|score| *score >= threshold)
+        };
+        (0..scores.len()).map(mark).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn marks_agree_with_the_last_score_that_decides(
+            clear in 0i32..6, above in 0i32..4,
+            scores in prop::collection::vec(prop::option::weighted(0.8, (0i32..10).prop_map(f64::from)), 0..40),
+        ) {
+            let (clear, threshold) = (f64::from(clear), f64::from(clear + above));
+            let logic = Threshold::new(threshold, clear).unwrap();
+            let expected = marks_slow(threshold, clear, &scores);
+            prop_assert_eq!(&expected, &marks(logic.and_normal(), &scores));
+            let anomalous: Vec<bool> = expected.into_iter().filter(|mark| *mark).collect();
+            prop_assert_eq!(anomalous, marks(logic, &scores));
+        }
     }
 
     #[test]

@@ -7,8 +7,6 @@
 
 mod aggregate;
 mod builder;
-#[cfg(test)]
-pub(crate) mod drive;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -23,9 +21,14 @@ pub use builder::{sliding, tumbling, Windows};
 pub use state::WindowState;
 
 /// Changes whenever a state of an earlier build would be read wrongly, or would give another result.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// How many windows may lie over one instant: what a record costs when they close, and the panes that a key may keep.
+const MOST_PANES: i64 = 100_000;
+/// How many empty windows in a row become something, unless said otherwise.
+const FILL: u32 = 10_000;
 
-/// What an empty window between or after windows with records becomes. Before the first record there are no windows.
+/// What an empty window between or after windows with records becomes. Before the first record there are no windows,
+/// nor are there in a silence once [`Window::fill`] empty ones were filled.
 #[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Eq)]
 pub enum Gap {
     /// Nothing.
@@ -44,12 +47,15 @@ pub enum Gap {
 ///
 /// It is timed at the window's last instant, `end - 1 µs`, and emitted when every record up to there has been seen.
 /// Missing values (NaN) are left out; a field without any present value is missing too, but its count and rate are 0.
+/// A sum, or the sum for a mean, that is beyond what a number can hold makes the field missing.
 /// The number of fields is that of the key's first record.
 ///
 /// A record costs O(1); a closing window costs O(1) per field and pane that holds a record, a quantile O(n log n).
 /// State is one number and one count per field and pane that holds a record, or all values of the window for a
-/// quantile. With a policy other than [`Gap::Skip`] a key that was seen once emits a record per `every` for as long as
-/// time passes; at the end of all input only windows that hold a record are emitted.
+/// quantile. With a policy other than [`Gap::Skip`] a key that was seen emits a record for each empty window too, but for
+/// no more than [`Window::fill`] in a row: then it is silent until its next record, whose window is again its first.
+/// So a jump in time costs a bounded number of windows. At the end of all input only windows that hold a record are
+/// emitted.
 ///
 /// # Examples
 ///
@@ -67,11 +73,13 @@ pub struct Window {
     panes: i64,
     aggregate: Aggregate,
     gap: Gap,
+    /// How many empty windows in a row the gap policy applies to.
+    fill: u32,
 }
 
 impl Window {
     /// How a pipeline file spells a window.
-    pub const PARAMETERS: [Parameter; 5] = [
+    pub const PARAMETERS: [Parameter; 6] = [
         Parameter::required("every", Kind::Span, "the time from one window's end to the next one's"),
         Parameter::optional(
             "size",
@@ -91,6 +99,12 @@ impl Window {
             Default::Text("skip"),
             "what an empty window becomes",
         ),
+        Parameter::with_default(
+            "fill",
+            Kind::Integer(1, 1_000_000),
+            Default::Integer(FILL as i64),
+            "how many empty windows in a row \"missing\" applies to; further ones are skipped",
+        ),
     ];
     const QUANTILE: Parameter = Parameter::optional(
         "quantile",
@@ -102,8 +116,8 @@ impl Window {
     ///
     /// # Errors
     ///
-    /// [`ParamError`] if `every` is not positive, `size` is not a positive multiple of it, or a quantile is not in
-    /// `[0, 1]`.
+    /// [`ParamError`] if `every` is not positive, `size` is not a positive multiple of it or more than 100,000 times as
+    /// long, or a quantile is not in `[0, 1]`.
     pub fn new(size: Span, every: Span, aggregate: Aggregate, gap: Gap) -> Result<Self, ParamError> {
         if let Aggregate::Quantile(quantile) = aggregate {
             Self::QUANTILE.number(quantile)?;
@@ -115,7 +129,12 @@ impl Window {
             let reason = format!("is {size}, which must be a multiple of \"every\", {every}");
             return Err(ParamError::Conflict { name: "size", reason });
         }
-        Ok(Self { every: every.micros(), panes: size.micros() / every.micros(), aggregate, gap })
+        let panes = size.micros() / every.micros();
+        if panes > MOST_PANES {
+            let reason = format!("is {size}, which must be at most {MOST_PANES} times \"every\", {every}");
+            return Err(ParamError::Conflict { name: "size", reason });
+        }
+        Ok(Self { every: every.micros(), panes, aggregate, gap, fill: FILL })
     }
 
     /// Reads a window as declared in [`Window::PARAMETERS`].
@@ -148,12 +167,19 @@ impl Window {
             ("rate", None) => Aggregate::Rate,
             _ => Aggregate::Mean,
         };
-        Self::new(params.span("size").unwrap_or(every), every, aggregate, gap)
+        let fill = params.integer("fill").and_then(|windows| u32::try_from(windows).ok()).unwrap_or(FILL);
+        Ok(Self::new(params.span("size").unwrap_or(every), every, aggregate, gap)?.fill(fill))
     }
 
     /// Sets what an empty window becomes; it is skipped unless said otherwise.
     pub fn on_gap(self, gap: Gap) -> Self {
         Self { gap, ..self }
+    }
+
+    /// Sets how many empty windows in a row become something: 10,000 unless said otherwise. The ones after them are
+    /// skipped up to the key's next record, as with [`Gap::Skip`].
+    pub fn fill(self, windows: u32) -> Self {
+        Self { fill: windows, ..self }
     }
 
     /// The length of a window.
@@ -202,12 +228,14 @@ impl Logic for Window {
         self.open(state).and_then(|window| self.last_instant(window))
     }
 
+    /// Closes one window: the next one is due later, so that a long silence is many timers and not one long call.
     fn on_time(&self, state: &mut WindowState, time: EventTime, out: &mut impl FnMut(EventTime, Record)) {
-        while self.deadline(state).is_some_and(|due| due <= time) {
+        if self.deadline(state).is_some_and(|due| due <= time) {
             self.close(state, out);
         }
     }
 
+    /// Closes at most as many windows as lie over one instant.
     fn on_end(&self, state: &mut WindowState, out: &mut impl FnMut(EventTime, Record)) {
         while state.holds_records() {
             self.close(state, out);

@@ -112,3 +112,66 @@ impl Distributor<RowBatch> for ByKeyGroup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::{Dictionary, Head, Offset, Origin};
+    use crate::{Key, PartitionId};
+
+    /// Keeps what was sent to one worker.
+    #[derive(Default)]
+    struct Sent(Vec<RowBatch>);
+
+    impl Push<Message<EventTime, RowBatch>> for Sent {
+        fn push(&mut self, message: &mut Option<Message<EventTime, RowBatch>>) {
+            self.0.extend(message.take().map(|message| message.data));
+        }
+    }
+
+    /// The keys and offsets that a worker reads from what it was sent.
+    fn read(sent: &[RowBatch]) -> Vec<(Key, u32)> {
+        let (mut known, mut rows) = (BTreeMap::new(), Vec::new());
+        for batch in sent {
+            known.extend(batch.learned.iter().cloned());
+            rows.extend(batch.heads().iter().map(|head| (known[&head.key].clone(), head.offset)));
+            batch.forgotten.iter().for_each(|number| drop(known.remove(number)));
+        }
+        rows
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_names_its_key_at_the_worker_that_owns_it(
+            batches in prop::collection::vec((0u8..2, prop::collection::vec(0u8..30, 0..12)), 0..40),
+            generation in 1usize..8,
+            peers in 2usize..5,
+        ) {
+            let (mut dictionary, mut distributor) = (Dictionary::with_generation(generation), ByKeyGroup::new(peers));
+            let mut pushers: Vec<Sent> = (0..peers).map(|_| Sent::default()).collect();
+            let stamp = Stamp::from_elem(EventTime::MIN);
+            let mut expected = vec![Vec::new(); peers];
+            let mut offset = 0;
+            for (partition, names) in batches {
+                let partition = PartitionId::of("s", &partition.to_string());
+                let mut batch = RowBatch::new(Origin { partition, dictionary: 1 }, 1);
+                for name in names {
+                    offset += 1;
+                    let key = Key::new(&name.to_string());
+                    let number = dictionary.number(key.id(), || key.clone(), &mut batch);
+                    batch.push(Head::new(EventTime::MIN, number, Offset(offset)), &[offset as f64]);
+                    expected[key.id().group().worker(peers)].push((key, offset as u32));
+                }
+                distributor.partition(&mut batch, &stamp, &mut pushers);
+            }
+            distributor.flush(&stamp, &mut pushers);
+            for (expected, sent) in expected.into_iter().zip(pushers) {
+                prop_assert_eq!(expected, read(&sent.0));
+            }
+        }
+    }
+}

@@ -100,6 +100,48 @@ fn compressed_files_read_as_plain_ones() {
 }
 
 #[test]
+fn zeros_behind_gzip_are_padding_and_anything_else_is_a_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.csv.gz");
+    let member = |text: &str| gzip(text.as_bytes());
+    for zeros in [1, 511, 300_000] {
+        let padding = vec![0; zeros];
+        fs::write(&path, [member("head\n1\n"), padding.clone()].concat()).unwrap();
+        let got = read(&path, 0, 0);
+        assert_eq!((vec!["1".to_owned()], 0), (got.payloads(), got.damaged.len()), "{zeros}");
+        fs::write(&path, [member("head\n1\n"), padding.clone(), member("2\n"), padding.clone()].concat())
+            .unwrap();
+        assert_eq!(vec!["1", "2"], read(&path, 0, 0).payloads(), "{zeros}");
+        fs::write(&path, [member("head\n1\n"), padding, b"x".to_vec()].concat()).unwrap();
+        let got = read(&path, 0, 0);
+        assert_eq!((vec!["1".to_owned()], 1), (got.payloads(), got.damaged.len()), "{zeros}");
+    }
+}
+
+#[test]
+fn an_extension_in_capitals_is_the_same_one() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, bytes) in [("a.CSV.GZ", gzip(b"head\n1\n")), ("a.Zst", zstd(b"head\n1\n"))] {
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        assert_eq!(vec!["1"], read(&path, 0, 0).payloads(), "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_named_pipe_is_refused_without_waiting_for_a_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let name = path.to_str().unwrap();
+    let refused =
+        FileReader::open(&FileSource::glob(name), name, Offset(0)).err().map(|error| error.to_string());
+    assert_eq!(Some(format!("{name} is not a regular file")), refused);
+}
+
+#[test]
 fn position_ends_at_the_size_on_disk() {
     let directory = tempfile::tempdir().unwrap();
     for path in write(&directory, numbered(1000).as_bytes()) {

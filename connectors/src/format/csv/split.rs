@@ -7,6 +7,8 @@ use crate::format::excerpt;
 /// Splits a record into fields, in buffers that it keeps.
 pub(super) struct Splitter {
     delimiter: u8,
+    /// Whether whoever framed the record looked for the end of a quoted field on further lines.
+    multiline: bool,
     reader: Reader,
     unquoted: Vec<u8>,
     ends: Vec<usize>,
@@ -33,11 +35,11 @@ impl<'a> Fields<'a> {
 }
 
 impl Splitter {
-    pub(super) fn new(delimiter: u8) -> Self {
+    pub(super) fn new(delimiter: u8, multiline: bool) -> Self {
         // A carriage return is cut off by whoever framed the record; a lone one is part of a field.
         let terminator = Terminator::Any(b'\n');
         let reader = ReaderBuilder::new().delimiter(delimiter).terminator(terminator).build();
-        Self { delimiter, reader, unquoted: Vec::new(), ends: Vec::new() }
+        Self { delimiter, multiline, reader, unquoted: Vec::new(), ends: Vec::new() }
     }
 
     /// Splits at delimiters if there is nothing else to see to, as nearly always.
@@ -56,6 +58,7 @@ impl Splitter {
     fn split_slow(&mut self, record: &[u8]) -> Result<Fields<'_>, String> {
         let record =
             record.strip_suffix(b"\n").map_or(record, |line| line.strip_suffix(b"\r").unwrap_or(line));
+        self.check_quotes(record)?;
         self.reader.reset();
         // No field is longer than the record, and each takes a byte of it, but for the last.
         self.unquoted.resize(record.len() + 1, 0);
@@ -67,10 +70,48 @@ impl Splitter {
         // Inside quotes, the line end is one more byte of the field.
         let (unquoted, ends) = (&mut self.unquoted[bytes..], &mut self.ends[fields..]);
         let (result, _, _, last) = self.reader.read_record(b"\n", unquoted, ends);
+        // Quotes are balanced, so that only an empty line in front is left to blame.
         if result != ReadRecordResult::Record {
-            return Err(format!("has a quote that is never closed: {}", excerpt(record)));
+            return Err(format!("holds more than one line: {}", excerpt(record)));
         }
         Ok(Fields { text: &self.unquoted, ends: &self.ends[..fields + last], gap: 0 })
+    }
+
+    /// Refuses what the reader would make something of: a quoted field that goes on behind its closing quote, or has none
+    /// (RFC 4180, section 2, rules 5 to 7).
+    fn check_quotes(&self, record: &[u8]) -> Result<(), String> {
+        let mut at = 0;
+        loop {
+            if record.get(at) == Some(&b'"') {
+                at = self.behind_quotes(record, at + 1)?;
+            } else {
+                at = memchr::memchr2(self.delimiter, b'\n', &record[at..])
+                    .map_or(record.len(), |end| at + end);
+            }
+            // A line feed outside quotes is the reader's to refuse.
+            if record.get(at) != Some(&self.delimiter) {
+                return Ok(());
+            }
+            at += 1;
+        }
+    }
+
+    /// Where the quoted field ends whose text begins at `at`.
+    fn behind_quotes(&self, record: &[u8], mut at: usize) -> Result<usize, String> {
+        while let Some(quote) = memchr::memchr(b'"', &record[at..]) {
+            at += quote + 1;
+            match record.get(at) {
+                Some(b'"') => at += 1,
+                Some(b'\n') | None => return Ok(at),
+                Some(byte) if *byte == self.delimiter => return Ok(at),
+                Some(_) => {
+                    let record = excerpt(record);
+                    return Err(format!("has a quote in a quoted field that is not doubled: {record}"));
+                }
+            }
+        }
+        let hint = if self.multiline { "" } else { " (only with multiline may a field go on)" };
+        Err(format!("has a quote that is never closed{hint}: {}", excerpt(record)))
     }
 }
 
@@ -84,7 +125,7 @@ mod tests {
         #[test]
         fn the_fast_split_agrees_with_the_slow_one(record in "[ab,;\"\r\t]{1,12}|[ab,;\n\"]{1,12}") {
             let split = |slow: bool| {
-                let mut splitter = Splitter::new(b',');
+                let mut splitter = Splitter::new(b',', false);
                 let fields = match slow {
                     true => splitter.split_slow(record.as_bytes())?,
                     false => splitter.split(record.as_bytes())?,
@@ -95,10 +136,29 @@ mod tests {
         }
 
         #[test]
+        fn quotes_are_refused_exactly_where_they_are_not_what_rfc_4180_says(record in "[ab,\"]{1,12}") {
+            let valid = |field: &str| match field.strip_prefix('"') {
+                Some(quoted) => quoted.strip_suffix('"').is_some_and(|text| !text.replace("\"\"", "").contains('"')),
+                None => true,
+            };
+            // Of all ways to cut the record at commas, one must leave valid fields alone; a bare field has no comma.
+            fn cuts(record: &str, valid: &impl Fn(&str) -> bool) -> bool {
+                let ends = record.match_indices(',').map(|(at, _)| at).chain([record.len()]);
+                ends.into_iter().any(|end| {
+                    let field = &record[..end];
+                    valid(field)
+                        && (field.starts_with('"') || !field.contains(','))
+                        && (end == record.len() || cuts(&record[end + 1..], valid))
+                })
+            }
+            prop_assert_eq!(cuts(&record, &valid), Splitter::new(b',', false).split(record.as_bytes()).is_ok());
+        }
+
+        #[test]
         fn what_is_quoted_is_read_again(fields in prop::collection::vec("[ab,\"\n\r é]{0,6}", 1..5)) {
             let quoted: Vec<_> = fields.iter().map(|field| format!("\"{}\"", field.replace('"', "\"\""))).collect();
             let record = quoted.join(",");
-            let mut splitter = Splitter::new(b',');
+            let mut splitter = Splitter::new(b',', false);
             let split = splitter.split(record.as_bytes()).unwrap();
             let read: Vec<_> = (0..split.len()).map(|index| split.get(index)).collect();
             prop_assert_eq!(fields.iter().map(|field| field.as_bytes()).collect::<Vec<_>>(), read);

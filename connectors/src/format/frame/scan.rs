@@ -12,6 +12,11 @@ enum State {
     Quoted,
     /// Behind a quote inside quotes, which closes them unless another one follows.
     Quote,
+    /// Behind such a quote and a carriage return, which belongs to the line end.
+    Return,
+    /// Behind a quote inside quotes that neither closes them nor is doubled; the line alone is a record, which whoever
+    /// splits it refuses.
+    Broken,
 }
 
 /// Where the search stands.
@@ -39,6 +44,9 @@ impl Scan {
     }
 
     /// Finds the line feed that ends the record; `window` begins with the record and has only grown.
+    ///
+    /// If a quote inside quotes is followed by anything but another quote, a delimiter or a line end (RFC 4180, section
+    /// 2, rules 5 to 7), the quotes were not opened where they seemed to be: the record is then its first line.
     #[inline]
     pub(super) fn find_end(&mut self, window: &[u8]) -> Option<usize> {
         let Some(delimiter) = self.delimiter else {
@@ -65,7 +73,23 @@ impl Scan {
                     self.state = State::Quote;
                 }
                 State::Quote if byte == b'"' => self.state = State::Quoted,
-                State::Start | State::Plain | State::Quote => {
+                State::Quote if byte == b'\r' => self.state = State::Return,
+                State::Quote if byte == delimiter => self.state = State::Start,
+                State::Quote | State::Return if byte == b'\n' => return Some(self.at),
+                State::Quote | State::Return => {
+                    self.state = State::Broken;
+                    if let Some(end) = memchr::memchr(b'\n', &window[..self.at]) {
+                        return Some(end);
+                    }
+                    // What the field goes on with may itself be anything.
+                    continue;
+                }
+                State::Broken => {
+                    let end = memchr::memchr(b'\n', &window[self.at..]).map(|end| self.at + end);
+                    self.at = end.unwrap_or(window.len());
+                    return end;
+                }
+                State::Start | State::Plain => {
                     let Some(next) = memchr::memchr2(delimiter, b'\n', &window[self.at..]) else {
                         self.at = window.len();
                         self.state = State::Plain;

@@ -105,7 +105,9 @@ impl Civil {
     fn parse_slow(&self, text: &str) -> Result<EventTime, Refusal> {
         let broken = BrokenDownTime::parse(&self.0.format, text).map_err(|_| Refusal::Malformed)?;
         if broken.timestamp().is_some() || broken.offset().is_some() {
-            return event_time(broken.to_timestamp().map_err(|_| Refusal::Malformed)?);
+            // What makes a date but no instant is too near to an end of the calendar.
+            let refusal = |_| broken.to_datetime().map_or(Refusal::Malformed, |_| Refusal::Range);
+            return event_time(broken.to_timestamp().map_err(refusal)?);
         }
         self.resolve(broken.to_datetime().map_err(|_| Refusal::Malformed)?)
     }
@@ -223,6 +225,14 @@ mod tests {
         ] {
             assert_eq!(Ok(expected.to_owned()), read(zone, rule, local), "{local} {zone} {rule:?}");
         }
+        let with_offset = TimeFormat::civil("%Y-%m-%d %H:%M:%S %z", "UTC", Compatible).unwrap();
+        assert_eq!(Err(Refusal::Range), with_offset.parse("9999-12-31 23:59:59 +0000"));
+        assert_eq!(Err(Refusal::Malformed), with_offset.parse("2024-02-30 23:59:59 +0000"));
+        assert_eq!(Err(Refusal::Range), read("UTC", Compatible, "9999-12-31 23:59:59"));
+        // A leap second is the second before it.
+        assert_eq!(Ok("2016-12-31T23:59:59Z".to_owned()), read("UTC", Compatible, "2016-12-31 23:59:60"));
+        let rfc3339 = TimeFormat::Rfc3339.parse("2016-12-31T23:59:60Z").map(|time| time.to_string());
+        assert_eq!(Ok("2016-12-31T23:59:59Z".to_owned()), rfc3339);
         for (zone, local) in
             [("Europe/Berlin", "2024-03-31 02:30:00"), ("America/New_York", "2024-11-03 01:30:00")]
         {

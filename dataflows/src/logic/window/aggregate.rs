@@ -73,7 +73,8 @@ impl Cell {
 }
 
 impl Aggregate {
-    /// The result over the panes of a window, in order; `seconds` is the window's length.
+    /// The result over the panes of a window, in order; `seconds` is the window's length. It is missing (NaN) if it is
+    /// beyond what a number can hold, as the sum of two values of 1e308.
     pub(super) fn over<'a>(self, panes: impl Iterator<Item = &'a Cell>, seconds: f64) -> f64 {
         let (mut summary, mut all) = ((0, 0.0), Vec::new());
         for pane in panes {
@@ -83,13 +84,18 @@ impl Aggregate {
             }
         }
         let (count, value) = summary;
-        match self {
+        let result = match self {
             Self::Quantile(at) => quantile(&mut all, at),
             Self::Count => count as f64,
             Self::Rate => count as f64 / seconds,
             _ if count == 0 => f64::NAN,
             Self::Mean => value / count as f64,
             Self::Sum | Self::Min | Self::Max | Self::Last => value,
+        };
+        if result.is_finite() {
+            result
+        } else {
+            f64::NAN
         }
     }
 }
@@ -125,6 +131,24 @@ fn quantile(values: &mut [f64], at: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_result_beyond_what_a_number_can_hold_is_missing() {
+        use Aggregate::{Count, Max, Mean, Quantile, Sum};
+        for (aggregate, expected) in
+            [(Sum, f64::NAN), (Mean, f64::NAN), (Max, 1e308), (Count, 2.0), (Quantile(0.5), 1e308)]
+        {
+            let mut pane = Cell::new(aggregate);
+            for value in [1e308, 1e308] {
+                pane.add(aggregate, value);
+            }
+            for panes in [vec![&pane], vec![&pane, &pane]] {
+                let expected = if panes.len() > 1 && expected == 2.0 { 4.0 } else { expected };
+                let found = aggregate.over(panes.into_iter(), 1.0);
+                assert!(found.to_bits() == expected.to_bits(), "{aggregate:?}: {expected} but {found}");
+            }
+        }
+    }
 
     #[test]
     fn a_quantile_is_linear_between_the_nearest_ranks() {

@@ -24,8 +24,8 @@ pub fn tumbling(every: impl Into<Span>) -> Windows {
 ///
 /// # Panics
 ///
-/// Panics if `every` is not positive, or `size` is not a positive multiple of it. Use [`Window::new`] for spans from
-/// outside.
+/// Panics if `every` is not positive, or `size` is not a positive multiple of it or more than 100,000 times as long. Use
+/// [`Window::new`] for spans from outside.
 pub fn sliding(size: impl Into<Span>, every: impl Into<Span>) -> Windows {
     let windows = Windows { size: size.into(), every: every.into() };
     windows.aggregate(Aggregate::Count);

@@ -14,6 +14,8 @@ pub struct WindowState {
     /// The pane in progress, which is also the window that closes next.
     pane: i64,
     progress: Progress,
+    /// How many empty windows in a row became something.
+    filled: u32,
     /// One cell for each value field.
     cells: Box<[Cell]>,
     /// Boxed, so that a tumbling window pays 8 bytes for what it lacks.
@@ -60,7 +62,7 @@ impl Window {
     /// The window that closes next; `None` if nothing would come of it.
     #[inline]
     pub(super) fn open(&self, state: &WindowState) -> Option<i64> {
-        let gaps = self.gap != Gap::Skip && state.progress != Progress::New;
+        let gaps = self.gap != Gap::Skip && state.progress != Progress::New && state.filled < self.fill;
         (gaps || state.holds_records()).then_some(state.pane)
     }
 
@@ -74,6 +76,7 @@ impl Window {
         debug_assert!(self.open(state).is_none_or(|open| open == pane), "{pane} is not {}", state.pane);
         state.pane = pane;
         state.progress = Progress::Filled;
+        state.filled = 0;
         for (cell, value) in state.cells.iter_mut().zip(values) {
             cell.add(self.aggregate, *value);
         }
@@ -85,6 +88,7 @@ impl Window {
         let values = if state.holds_records() {
             Some((0..state.cells.len()).map(|field| self.result(state, field)).collect())
         } else {
+            state.filled = state.filled.saturating_add(1);
             match self.gap {
                 Gap::Skip => None,
                 Gap::Zero => Some(vec![0.0; state.cells.len()]),

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
-use super::drive::Drive;
 use super::*;
+use crate::logic::drive::Drive;
 
 /// One record after `after` µs, of which the frontier has passed `frontier` thousandths before it arrives.
 #[derive(Clone, Debug)]
@@ -26,9 +26,11 @@ fn windows() -> impl Strategy<Value = Window> {
     let named = prop::sample::select(vec![Mean, Sum, Min, Max, Last, Count, Rate]);
     let aggregate = prop_oneof![3 => named, 1 => (0.0..=1.0).prop_map(Quantile)];
     let gap = prop::sample::select(vec![Gap::Skip, Gap::Zero, Gap::Hold, Gap::Alert]);
-    (1i64..40, prop_oneof![Just(1i64), 1i64..6], aggregate, gap).prop_map(|(every, panes, aggregate, gap)| {
+    let fill = prop_oneof![Just(FILL), 0u32..8];
+    let panes = prop_oneof![Just(1i64), 1i64..6];
+    (1i64..40, panes, aggregate, gap, fill).prop_map(|(every, panes, aggregate, gap, fill)| {
         let span = Span::from_micros;
-        Window::new(span(every * panes), span(every), aggregate, gap).unwrap()
+        Window::new(span(every * panes), span(every), aggregate, gap).unwrap().fill(fill)
     })
 }
 
@@ -61,11 +63,15 @@ fn windows_slow(window: &Window, records: &[Record], frontier: i64) -> (usize, V
     let holding_until = last.time.micros().div_euclid(every) + panes - 1;
     let passed_until = frontier.div_euclid(every) - 1;
     let until = if window.gap == Gap::Skip { holding_until } else { holding_until.max(passed_until) };
-    let (mut early, mut all, mut held) = (0, Vec::new(), Vec::new());
+    let (mut early, mut all, mut held, mut empty) = (0, Vec::new(), Vec::new(), 0);
     for index in first.time.micros().div_euclid(every)..=until {
         let (start, end) = ((index + 1 - panes) * every, (index + 1) * every);
         let inside = |record: &&Record| (start..end).contains(&record.time.micros());
         let inside: Vec<&Record> = records.iter().filter(inside).collect();
+        empty = if inside.is_empty() { empty + 1 } else { 0 };
+        if empty > window.fill {
+            continue;
+        }
         let values = match (inside.is_empty(), window.gap) {
             (false, _) => (0..first.values.len())
                 .map(|field| {
@@ -199,6 +205,58 @@ fn quiet_time_costs_one_record_per_window_unless_it_is_skipped() {
 }
 
 #[test]
+fn a_jump_in_time_fills_a_bounded_number_of_windows() {
+    let years = |years: i64| EventTime::from_secs(years * 31_557_600).unwrap();
+    for gap in [Gap::Zero, Gap::Hold, Gap::Alert] {
+        for window in [tumbling("1ms").sum(), sliding("3ms", "1ms").sum()].map(|window| window.on_gap(gap)) {
+            let mut drive = Drive::start(&window);
+            drive.record(years(0), &Record::new(years(0), [1.5]));
+            let filled = window.panes as usize + FILL as usize;
+            for (at, emitted) in [(30, filled), (90, 2 * filled)] {
+                drive.record(years(at), &Record::new(years(at), [1.5]));
+                assert_eq!(emitted, drive.emitted.len(), "{window:?} after {at} years");
+            }
+            drive.end();
+            // The record after a silence is the first of its window.
+            assert_eq!(1.5, drive.emitted[2 * filled].1.values[0], "{window:?}");
+        }
+    }
+}
+
+#[test]
+fn a_timer_closes_one_window() {
+    let window = tumbling("1s").sum().on_gap(Gap::Zero);
+    let mut state = window.start(&Key::new("key"));
+    let late = EventTime::from_secs(1_000_000).unwrap();
+    window.add(&mut state, 0, &[1.0]);
+    for closed in 1..100 {
+        let mut emitted = 0;
+        window.on_time(&mut state, late, &mut |_, _| emitted += 1);
+        assert_eq!((1, Some(closed)), (emitted, window.open(&state)));
+    }
+}
+
+#[test]
+fn after_the_last_filled_window_a_key_is_silent_until_its_next_record() {
+    let values = |gap, fill| {
+        let window = tumbling("1s").sum().on_gap(gap).fill(fill);
+        let mut drive = Drive::start(&window);
+        for second in [0, 9, 10] {
+            let time = EventTime::from_secs(second).unwrap();
+            drive.record(time, &Record::new(time, [1.5]));
+        }
+        drive.frontier(EventTime::from_secs(100).unwrap());
+        let shown = |(time, record): &(EventTime, Record)| {
+            format!("{}:{}", time.micros() / 1_000_000, record.values[0])
+        };
+        drive.emitted.iter().map(shown).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!("0:1.5 1:0 2:0 9:1.5 10:1.5 11:0 12:0", values(Gap::Zero, 2));
+    assert_eq!("0:1.5 1:1.5 9:1.5 10:1.5 11:1.5", values(Gap::Hold, 1));
+    assert_eq!("0:1.5 9:1.5 10:1.5", values(Gap::Alert, 0));
+}
+
+#[test]
 fn parameters_make_the_windows_that_code_makes() {
     let read = |given: &[(&str, &str)]| {
         let text = |text: &str| crate::params::Given::Text(text.to_owned());
@@ -219,8 +277,17 @@ fn parameters_make_the_windows_that_code_makes() {
             ("missing", "alert")
         ])
     );
+    assert_eq!(
+        code(tumbling("1m").mean().on_gap(Gap::Zero).fill(60)),
+        read(&[("every", "1m"), ("missing", "zero"), ("fill", "60")])
+    );
     for (given, message) in [
-        (&[("every", "0s")][..], "\"every\" must be longer than nothing"),
+        (
+            &[("every", "1us"), ("size", "3650d")][..],
+            "\"size\" is 3650d, which must be at most 100000 times \"every\", 1us",
+        ),
+        (&[("every", "1m"), ("fill", "0")], "\"fill\" takes a whole number in [1, 1000000], not \"0\""),
+        (&[("every", "0s")], "\"every\" must be longer than nothing"),
         (&[("every", "2m"), ("size", "5m")], "\"size\" is 5m, which must be a multiple of \"every\", 2m"),
         (&[("every", "2m"), ("size", "0s")], "\"size\" is 0s, which must be a multiple of \"every\", 2m"),
         (
@@ -240,5 +307,5 @@ fn a_state_of_another_version_is_refused() {
     let mut bytes = Drive::start(&window).snapshot();
     bytes[0] += 1;
     let error = window.restore(&mut &bytes[..]).unwrap_err();
-    assert_eq!("state of window has version 2, but this build reads version 1", error.to_string());
+    assert_eq!("state of window has version 3, but this build reads version 2", error.to_string());
 }
