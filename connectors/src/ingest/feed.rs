@@ -124,7 +124,7 @@ impl Feed {
             dictionary,
             batch,
             rejected,
-            left: records,
+            left: records.max(1),
             earliest: EventTime::MAX,
         };
         self.status = self.reader.read(&mut taking)?;
@@ -132,7 +132,7 @@ impl Feed {
             // They applied when the earlier run stood here, before any record came.
             taking.decide(*taking.next);
         }
-        let taken = (records - taking.left) as u64;
+        let taken = (records.max(1) - taking.left) as u64;
         let earliest = taking.earliest;
         let counts = rules.control.counts();
         if taken > 0 {

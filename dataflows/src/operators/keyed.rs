@@ -127,7 +127,8 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
 
                 // Go as far as the frontier allows; past the end only when every source worker has said where it is.
                 let limit = match frontiers[0].frontier().first() {
-                    Some(frontier) => *frontier,
+                    // What leaves, leaves in whole milliseconds.
+                    Some(frontier) => frontier.floor_ms(),
                     None if frontiers[1].is_empty() => EventTime::MAX,
                     None => return,
                 };
@@ -215,8 +216,7 @@ impl<L: Logic<In = Record>> KeyedState<L> {
     /// Brings state to `limit`: every record and every timer before it. Returns the number of records.
     fn release(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
         let records = self.release_records(limit, EventTime::MAX, out);
-        // Capabilities move in whole milliseconds, and so does what leaves.
-        self.release_timers(limit.floor_ms(), out);
+        self.release_timers(limit, out);
         self.prune(out.evicted);
         records
     }

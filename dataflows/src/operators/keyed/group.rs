@@ -29,14 +29,19 @@ struct Named {
 
 /// The keys of a group. All that happens in it is in the order of `(time, partition, offset)`, timers before
 /// the records of later times, so limits act alike at any number of workers.
-#[repr(C)]
 pub(super) struct Group<S> {
-    // What every record looks at comes first, to be in one place in memory.
     slots: Vec<Slot<S>>,
     /// The time of the first timer.
     due: EventTime,
     bytes: usize,
     keys: usize,
+    /// Apart, so that what every record looks at of all groups fits into the nearest cache.
+    rest: Box<Rest>,
+}
+
+/// What few records of a group look at.
+#[derive(Default)]
+struct Rest {
     /// As many as slots.
     names: Vec<Named>,
     /// The place of each key, by its text.
@@ -49,17 +54,7 @@ pub(super) struct Group<S> {
 
 impl<S> Default for Group<S> {
     fn default() -> Self {
-        Self {
-            index: HashTable::new(),
-            slots: Vec::new(),
-            names: Vec::new(),
-            free: Vec::new(),
-            timers: BinaryHeap::new(),
-            due: EventTime::MAX,
-            silent: None,
-            keys: 0,
-            bytes: 0,
-        }
+        Self { slots: Vec::new(), due: EventTime::MAX, bytes: 0, keys: 0, rest: Box::default() }
     }
 }
 
@@ -77,21 +72,21 @@ impl<S> Group<S> {
 
     /// A dictionary has a code for the key; gives the key's place, where it stays as long as a row can need it.
     pub(super) fn learn(&mut self, key: Key) -> usize {
-        let names = &self.names;
+        let names = &self.rest.names;
         let id = key.id();
-        let known = self.index.find(id.hash(), |at| names[*at as usize].key == key).copied();
+        let known = self.rest.index.find(id.hash(), |at| names[*at as usize].key == key).copied();
         let at = known.unwrap_or_else(|| self.insert(id, key));
-        self.names[at as usize].holders += 1;
+        self.rest.names[at as usize].holders += 1;
         at as usize
     }
 
     fn insert(&mut self, id: KeyId, key: Key) -> u32 {
         let slot = Slot { state: None, last: EventTime::MIN, armed: EventTime::MAX };
         let name = Named { key, holders: 0 };
-        let at = match self.free.pop() {
+        let at = match self.rest.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
-                self.names[at as usize] = name;
+                self.rest.names[at as usize] = name;
                 at
             }
             None => {
@@ -99,33 +94,33 @@ impl<S> Group<S> {
                     // By a quarter, not by the whole: the map is most of the memory of a million keys.
                     let more = (self.slots.len() / 4).max(4);
                     self.slots.reserve_exact(more);
-                    self.names.reserve_exact(more);
+                    self.rest.names.reserve_exact(more);
                 }
                 self.slots.push(slot);
-                self.names.push(name);
+                self.rest.names.push(name);
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^24 keys in a group")
             }
         };
-        let names = &self.names;
-        self.index.insert_unique(id.hash(), at, |at| names[*at as usize].key.id().hash());
+        let names = &self.rest.names;
+        self.rest.index.insert_unique(id.hash(), at, |at| names[*at as usize].key.id().hash());
         at
     }
 
     /// A dictionary has no code for the key any more; `true` if none has.
     pub(super) fn forget(&mut self, at: usize) -> bool {
-        let name = &mut self.names[at];
+        let name = &mut self.rest.names[at];
         name.holders -= 1;
         name.holders == 0
     }
 
     /// Drops the key's text, which no waiting row needs, unless a dictionary or its state does.
     pub(super) fn prune(&mut self, at: usize) {
-        let name = &self.names[at];
+        let name = &self.rest.names[at];
         if name.holders > 0 || self.slots[at].state.is_some() {
             return;
         }
-        if let Ok(entry) = self.index.find_entry(name.key.id().hash(), |found| *found as usize == at) {
-            self.free.push(entry.remove().0);
+        if let Ok(entry) = self.rest.index.find_entry(name.key.id().hash(), |found| *found as usize == at) {
+            self.rest.free.push(entry.remove().0);
         }
     }
 
@@ -174,7 +169,7 @@ impl<S> Group<S> {
         step: impl FnOnce(&mut S, &mut dyn FnMut(EventTime, L::Out)),
     ) {
         let slot = &mut self.slots[at];
-        let names = &self.names;
+        let names = &self.rest.names;
         let Some(state) = &mut slot.state else { unreachable!("only a key with state takes a step") };
         self.bytes -= logic.memory(state);
         step(state, &mut |time, value| {
@@ -184,15 +179,15 @@ impl<S> Group<S> {
         if let Some(deadline) = logic.deadline(state).filter(|deadline| *deadline < slot.armed) {
             slot.armed = deadline;
             self.due = self.due.min(deadline);
-            if self.timers.len() >= 2 * self.slots.len() + 16 {
+            if self.rest.timers.len() >= 2 * self.slots.len() + 16 {
                 // Timers that mean nothing any more must not outnumber those that do.
-                let mut timers = std::mem::take(&mut self.timers).into_vec();
+                let mut timers = std::mem::take(&mut self.rest.timers).into_vec();
                 timers.retain(|Reverse((time, at))| self.slots[*at as usize].armed == *time);
                 timers.sort_unstable();
                 timers.dedup();
-                self.timers = timers.into();
+                self.rest.timers = timers.into();
             }
-            self.timers.push(Reverse((deadline, at as u32)));
+            self.rest.timers.push(Reverse((deadline, at as u32)));
         }
     }
 
@@ -204,12 +199,12 @@ impl<S> Group<S> {
         out: &mut Outputs<'_, L::Out>,
     ) {
         while self.due < limit {
-            let Some(Reverse((time, at))) = self.timers.pop() else { break };
+            let Some(Reverse((time, at))) = self.rest.timers.pop() else { break };
             // A timer whose state is gone, or that an earlier one replaced, means nothing.
             if self.slots[at as usize].armed == time {
                 self.call(logic, at as usize, out);
             }
-            self.due = self.timers.peek().map_or(EventTime::MAX, |Reverse((time, _))| *time);
+            self.due = self.rest.timers.peek().map_or(EventTime::MAX, |Reverse((time, _))| *time);
         }
     }
 
@@ -235,7 +230,7 @@ impl<S> Group<S> {
         logic: &L,
         out: &mut Outputs<'_, L::Out>,
     ) {
-        for (slot, name) in self.slots.iter_mut().zip(&self.names) {
+        for (slot, name) in self.slots.iter_mut().zip(&self.rest.names) {
             if let Some(state) = &mut slot.state {
                 logic.on_end(state, &mut |time, value| {
                     (out.emit)(Emission { time, key: name.key.clone(), value });
@@ -253,12 +248,12 @@ impl<S> Group<S> {
         out: &mut Outputs<'_, L::Out>,
     ) {
         while self.keys >= limits.keys_per_group() && self.evict(logic, KeyCause::KeyLimit, time, out) {}
-        let key = &self.names[at].key;
+        let key = &self.rest.names[at].key;
         let state = logic.start(key);
         self.bytes += logic.memory(&state);
         self.slots[at].state = Some(state);
         self.keys += 1;
-        if let Some(silent) = &mut self.silent {
+        if let Some(silent) = &mut self.rest.silent {
             silent.push(Reverse((time, key.id(), at as u32)));
         }
     }
@@ -282,8 +277,8 @@ impl<S> Group<S> {
         time: EventTime,
         out: &mut Outputs<'_, L::Out>,
     ) -> bool {
-        let (slots, names) = (&mut self.slots, &self.names);
-        let silent = self.silent.get_or_insert_with(|| {
+        let (slots, names) = (&mut self.slots, &self.rest.names);
+        let silent = self.rest.silent.get_or_insert_with(|| {
             let with_state = slots.iter().enumerate().filter(|(_, slot)| slot.state.is_some());
             with_state.map(|(at, slot)| Reverse((slot.last, names[at].key.id(), at as u32))).collect()
         });
