@@ -109,10 +109,15 @@ fn latency(criterion: &mut Criterion) {
     let seconds = if is_test() { 1 } else { 10 };
     let mut group = criterion.benchmark_group("latency");
     group.sample_size(10).warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_millis(10));
+    let mut first = None;
     for workers in [1, 2] {
         let name = format!("latency/w{workers}");
         let p99_ms = percentiles(&name, open_loop(workers, seconds));
         println!("{name}: 100000 records/s, p99 {p99_ms:.2} ms (goal 10)");
+        let first = *first.get_or_insert(p99_ms);
+        if workers > 1 {
+            println!("latency: p99 of w{workers} / w1 = {:.2}", p99_ms / first);
+        }
         let p99 = Duration::from_secs_f64(p99_ms / 1e3);
         group.bench_function(BenchmarkId::new("p99", format!("w{workers}")), |bencher| {
             bencher.iter_custom(|iterations| (0..iterations).map(|_| p99).sum());

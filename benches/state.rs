@@ -2,11 +2,14 @@
 //!
 //! Shape: 1 million keys, 3 records each, through EWMA z and a threshold at one worker; resident memory is read while
 //! the state is alive and the buffers are empty. Reason: state is what limits the number of keys. Unit: resident
-//! bytes per key: map, text of the key, state and timers; beside it all that the run holds, with the dictionary of the source.
+//! bytes per key: map, text of the key, state and timers, with the dictionary of the source; and the ratio to a hash map from
+//! the key's text to the same state, filled by a process of its own.
 
 #[allow(dead_code, reason = "each bench uses a part of it")]
 mod support;
 
+use std::collections::HashMap;
+use std::process::Command;
 use std::time::Instant;
 
 use criterion::{criterion_group, criterion_main, Criterion};
@@ -77,12 +80,38 @@ fn held(keys: u64) -> u64 {
     })
 }
 
+/// Asks a process for [`bare`], whose argument is the value.
+const BARE: &str = "TIDEWATCH_BENCH_BARE";
+
+/// Resident bytes that a hash map from texts to the state of EWMA z and a threshold takes.
+fn bare(keys: u64) -> u64 {
+    let before = resident_bytes();
+    let mut map = HashMap::new();
+    for key in 0..keys {
+        let detector = EwmaZ::new(0.05).expect("in range");
+        map.insert(format!("key-{key:06}").into_boxed_str(), (Detector::start(&detector, 0), false));
+    }
+    resident_bytes().saturating_sub(before) + map.len() as u64 - keys
+}
+
+/// The same in a process of its own, where no allocation of another run is reused.
+fn bare_apart(keys: u64) -> u64 {
+    let program = std::env::current_exe().expect("a program has a path");
+    let output = Command::new(program).env(BARE, keys.to_string()).output().expect("it starts again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.trim().parse().expect("it prints a number")
+}
+
 fn state(criterion: &mut Criterion) {
+    if let Some(keys) = std::env::var(BARE).ok().and_then(|keys| keys.parse().ok()) {
+        return println!("{}", bare(keys));
+    }
     let keys = scaled(1_000_000);
     let start = Instant::now();
     let bytes = held(keys);
     let elapsed = start.elapsed();
     println!("state: {} resident bytes per key at {keys} keys (goal 200)", bytes / keys);
+    println!("state: tidewatch / hash map = {:.2}", bytes as f64 / bare_apart(keys) as f64);
     println!(
         "state: {:.2} M records/s while the keys are new",
         3.0 * keys as f64 / elapsed.as_secs_f64() / 1e6
