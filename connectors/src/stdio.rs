@@ -24,7 +24,7 @@ const STDIN: &str = "standard input";
 
 /// Reads standard input as one partition, `stdin`, one record a line.
 ///
-/// A thread of its own does the reading, since that blocks. What has been read is gone, so it can be opened once and
+/// In a cluster it is the standard input of the first process. A thread of its own does the reading, since that blocks. What has been read is gone, so it can be opened once and
 /// only from its start.
 pub struct Stdin {
     input: Mutex<Option<Box<dyn Read + Send>>>,
@@ -86,6 +86,10 @@ impl Source for Stdin {
             .spawn(move || pump(input, &sender, &waker))
             .map_err(Error::io("the thread that reads standard input"))?;
         Ok(Box::new(StdinReader { blocks, lines: Lines::new(STDIN, &self.framing, self.max_record, from) }))
+    }
+
+    fn is_local(&self) -> bool {
+        true
     }
 
     fn falls_silent(&self) -> bool {
