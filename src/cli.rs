@@ -8,11 +8,11 @@ mod run;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::registry::Registry;
-use crate::Error;
+use crate::{log, Error};
 
 /// Finds what is anomalous in streams of measurements: finally, exactly once, when event time has passed it.
 #[derive(Parser)]
@@ -34,6 +34,7 @@ struct Arguments {
 const AFTER_HELP: &str = "\
 Examples:
   tidewatch run examples/nab.toml -w 2        run a pipeline on two workers
+  tidewatch run examples/nab.toml -n 2        on two processes of this machine
   tidewatch check examples/nab.toml           validate a pipeline file without running it
   tidewatch detectors                         list the detectors
   tidewatch detectors ewma-z                  what a detector takes and gives
@@ -45,7 +46,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 it failed, 2 usage or configurat
 #[derive(Subcommand)]
 enum Command {
     /// Runs a pipeline until its sources end, or Ctrl-C.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = EXIT_CODES, disable_help_flag = true)]
     Run(run::Run),
     /// Validates a pipeline file without running it.
     #[command(after_help = EXIT_CODES)]
@@ -81,7 +82,7 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         (false, 1) => LevelFilter::INFO,
         (false, _) => LevelFilter::DEBUG,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).init();
+    log::start(level);
     let voice = Voice { quiet: arguments.quiet, json: arguments.json };
     let result = match arguments.command {
         Command::Run(run) => run.execute(&registry, voice),
@@ -93,11 +94,20 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Interrupted) => ExitCode::from(130),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) if error.is_told() => ExitCode::from(error.exit_code() as u8),
         Err(error) => {
             eprintln!("{error}");
             ExitCode::from(error.exit_code() as u8)
         }
     }
+}
+
+/// Writes the help of a command to standard output.
+fn help(command: &str) -> Result<(), Error> {
+    let mut all = Arguments::command();
+    all.build();
+    let own = all.find_subcommand_mut(command).map(|own| own.render_help().to_string());
+    say(own.unwrap_or_default().trim_end())
 }
 
 /// Writes a text to standard output.

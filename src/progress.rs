@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use tidewatch_connectors::Control;
+use tidewatch_connectors::{Control, Totals};
 use tidewatch_dataflows::EventTime;
 
 use crate::cluster::Outcome;
@@ -36,8 +36,7 @@ impl Progress {
 
     /// Shows where the run is now.
     pub fn tick(&self) {
-        let counts = self.control.counts();
-        let records = counts.records.get();
+        let Totals { records, position, .. } = self.control.totals();
         let rate = records as f64 / self.start.elapsed().as_secs_f64().max(1e-3);
         let reached = self.control.watermark().filter(|time| *time > EventTime::MIN);
         let reached = reached.map_or_else(|| "-".to_owned(), |time| time.to_string());
@@ -47,7 +46,7 @@ impl Progress {
             HumanCount(rate as u64)
         ));
         match self.size {
-            Some(size) => self.bar.set_position(counts.position.get().min(size)),
+            Some(size) => self.bar.set_position(position.min(size)),
             None => self.bar.tick(),
         }
     }
@@ -75,22 +74,8 @@ impl Progress {
 /// What a run counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Records read; each is scored, late, malformed, or, after an interruption, not final yet.
-    pub records: u64,
-    /// Records that the frontier has passed and the pipeline has seen.
-    pub scored: u64,
-    /// Records behind the watermark.
-    pub late: u64,
-    /// Payloads that are not records.
-    pub malformed: u64,
-    /// Anomalous verdicts.
-    pub anomalies: u64,
-    /// Keys with state.
-    pub keys: u64,
-    /// Keys that a limit evicted.
-    pub evicted: u64,
-    /// The earliest and the latest event time.
-    pub span: Option<(EventTime, EventTime)>,
+    /// What it counted, over all processes. Each record is scored, late, malformed, or, after an interruption, not final yet.
+    pub totals: Totals,
     /// Wall time.
     pub elapsed: Duration,
     /// Whether the run was interrupted.
@@ -99,39 +84,27 @@ pub struct Summary {
 
 impl Summary {
     /// Takes the counts of a run.
-    pub fn new(control: &Control, outcome: Outcome, elapsed: Duration) -> Self {
-        let (counts, tally) = (control.counts(), control.tally());
-        Self {
-            records: counts.records.get(),
-            scored: tally.scored.get(),
-            late: counts.late.get(),
-            malformed: counts.malformed.get(),
-            anomalies: tally.anomalies.get(),
-            keys: tally.keys.get(),
-            evicted: tally.evicted.get(),
-            span: counts.span(),
-            elapsed,
-            interrupted: outcome == Outcome::Interrupted,
-        }
+    pub fn new(totals: Totals, outcome: Outcome, elapsed: Duration) -> Self {
+        Self { totals, elapsed, interrupted: outcome == Outcome::Interrupted }
     }
 
     /// Records per second of wall time.
     pub fn records_per_second(&self) -> f64 {
-        self.records as f64 / self.elapsed.as_secs_f64().max(1e-6)
+        self.totals.records as f64 / self.elapsed.as_secs_f64().max(1e-6)
     }
 
     /// One line of JSON.
     pub fn json(&self) -> String {
         json!({
-            "records": self.records,
-            "scored": self.scored,
-            "late": self.late,
-            "malformed": self.malformed,
-            "anomalies": self.anomalies,
-            "keys": self.keys,
-            "evicted": self.evicted,
-            "from": self.span.map(|(from, _)| from.to_string()),
-            "to": self.span.map(|(_, to)| to.to_string()),
+            "records": self.totals.records,
+            "scored": self.totals.scored,
+            "late": self.totals.late,
+            "malformed": self.totals.malformed,
+            "anomalies": self.totals.anomalies,
+            "keys": self.totals.keys,
+            "evicted": self.totals.evicted,
+            "from": self.totals.span.map(|(from, _)| from.to_string()),
+            "to": self.totals.span.map(|(_, to)| to.to_string()),
             "elapsed_seconds": self.elapsed.as_secs_f64(),
             "records_per_second": self.records_per_second(),
             "interrupted": self.interrupted,
@@ -142,26 +115,26 @@ impl Summary {
     /// A few lines for people.
     pub fn text(&self) -> String {
         let count = HumanCount;
-        let span = match self.span {
+        let span = match self.totals.span {
             Some((from, to)) => format!("{from} to {to}"),
             None => "no records".to_owned(),
         };
         let mut text = format!(
             "{} records: {} scored, {} late, {} malformed\n{} anomalies in {} keys\n{span}\n{} records/s in {}",
-            count(self.records),
-            count(self.scored),
-            count(self.late),
-            count(self.malformed),
-            count(self.anomalies),
-            count(self.keys),
+            count(self.totals.records),
+            count(self.totals.scored),
+            count(self.totals.late),
+            count(self.totals.malformed),
+            count(self.totals.anomalies),
+            count(self.totals.keys),
             count(self.records_per_second() as u64),
             HumanDuration(self.elapsed),
         );
-        if self.evicted > 0 {
-            text += &format!("\n{} keys lost their state to [limits]", count(self.evicted));
+        if self.totals.evicted > 0 {
+            text += &format!("\n{} keys lost their state to [limits]", count(self.totals.evicted));
         }
         if self.interrupted {
-            let waiting = self.records - self.scored - self.late - self.malformed;
+            let waiting = self.totals.records - self.totals.scored - self.totals.late - self.totals.malformed;
             text += &format!("\ninterrupted: {} records were not final yet", count(waiting));
         }
         text
