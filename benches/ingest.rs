@@ -57,7 +57,7 @@ fn decode(path: &str, format: &impl Format) -> u64 {
 fn tidewatch(path: &str, format: impl Format + 'static) -> u64 {
     let input = File::glob(path).format(format);
     let control = Control::default();
-    run(Cluster { workers: 1 }, &control, move |worker| {
+    run(Cluster::threads(1), &control, move |worker| {
         worker.dataflow::<EventTime, _, _>(|scope| {
             input.ingest(scope).records.keyed(EwmaZ::new(0.05)?.then(above(4.0)));
             Ok(())

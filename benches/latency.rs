@@ -82,7 +82,7 @@ fn open_loop(workers: u16, seconds: u64) -> Vec<u32> {
     let input = Input::of_rows(source, Schema::new(["key"], ["value"]));
     let latencies = Arc::new(Mutex::new(Vec::new()));
     let seen = latencies.clone();
-    run(Cluster { workers }, &Control::default(), move |worker| {
+    run(Cluster::threads(workers), &Control::default(), move |worker| {
         let seen = seen.clone();
         worker.dataflow::<EventTime, _, _>(|scope| {
             let every_verdict = Threshold::new(4.0, 4.0)?.and_normal();

@@ -45,7 +45,7 @@ fn tidewatch(generator: &Generator, workers: u16) -> u64 {
     let input = Input::of_rows(generator.clone(), Schema::new(["key"], ["value"])).lateness(LATENESS);
     let anomalies = Arc::new(AtomicU64::new(0));
     let count = anomalies.clone();
-    run(Cluster { workers }, &Control::default(), move |worker| {
+    run(Cluster::threads(workers), &Control::default(), move |worker| {
         let count = count.clone();
         worker.dataflow::<EventTime, _, _>(|scope| {
             let verdicts = input.ingest(scope).records.keyed(EwmaZ::new(0.05)?.then(above(5.0)));

@@ -10,12 +10,12 @@ use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tidewatch_connectors::stdio::STDOUT;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::registry::Registry;
-use crate::Error;
+use crate::{log, Error};
 
 /// Finds what is anomalous in streams of measurements: finally, exactly once, when event time has passed it.
 #[derive(Parser)]
@@ -37,6 +37,7 @@ struct Arguments {
 const AFTER_HELP: &str = "\
 Examples:
   tidewatch run examples/nab.toml -w 2        run a pipeline on two workers
+  tidewatch run examples/nab.toml -n 2        on two processes of this machine
   tidewatch check examples/nab.toml           validate a pipeline file without running it
   tidewatch detectors                         list the detectors
   tidewatch detectors ewma-z                  what a detector takes and gives
@@ -56,7 +57,7 @@ macro_rules! after_help {
 
 #[derive(Subcommand)]
 enum Command {
-    #[command(after_help = after_help!("tidewatch run examples/nab.toml -w 2"))]
+    #[command(after_help = after_help!("tidewatch run examples/nab.toml -w 2"), disable_help_flag = true)]
     Run(run::Run),
     #[command(after_help = after_help!("tidewatch check examples/nab.toml examples/windows.toml"))]
     Check(check::Check),
@@ -89,9 +90,7 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         (false, 1) => LevelFilter::INFO,
         (false, _) => LevelFilter::DEBUG,
     };
-    // Neither a standard error that is full nor one that is closed is a reason to fail.
-    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
-    subscriber.log_internal_errors(false).init();
+    log::start(level);
     let voice = Voice { quiet: arguments.quiet, json: arguments.json };
     let result = match arguments.command {
         Command::Run(run) => run.execute(&registry, voice),
@@ -103,6 +102,7 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Interrupted) => ExitCode::from(130),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) if error.is_told() => ExitCode::from(error.exit_code() as u8),
         Err(error) => {
             complain(&error);
             ExitCode::from(error.exit_code() as u8)
@@ -113,6 +113,14 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
 /// Writes a text to standard error, if somebody takes it.
 fn complain(text: &dyn Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Writes the help of a command to standard output.
+fn help(command: &str) -> Result<(), Error> {
+    let mut all = Arguments::command();
+    all.build();
+    let own = all.find_subcommand_mut(command).map(|own| own.render_help().to_string());
+    say(own.unwrap_or_default().trim_end())
 }
 
 /// Writes a text to standard output.

@@ -1,33 +1,72 @@
-//! The workers of a run: how many, how they are driven, and how they stop together.
+//! The workers of a run: how many, where they are, how they are driven, and how they stop together.
 
+mod arguments;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tidewatch_connectors::{Control, Error as ConnectorError};
+use timely::communication::allocator::AllocatorBuilder;
+use timely::communication::WorkerGuards;
 use timely::worker::Worker;
+use timely::{CommunicationConfig, WorkerConfig};
 use tracing::{debug, info};
+use tracing_subscriber::filter::LevelFilter;
 
-use crate::Error;
+use crate::mesh::{self, End, Member, Mesh};
+use crate::{log, Error};
+pub use arguments::Arguments;
 
 /// How long a worker without work sleeps before it looks whether the run was interrupted or has failed.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The size of a cluster, as the command line gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+/// The workers of a cluster, as this process sees them.
+#[derive(Debug)]
 pub struct Cluster {
-    /// Worker threads; results are the same at any number.
-    #[arg(short = 'w', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub workers: u16,
+    workers: u16,
+    member: Option<Member>,
+}
+
+impl Cluster {
+    /// This process alone, with so many worker threads.
+    pub fn threads(workers: u16) -> Self {
+        Self { workers, member: None }
+    }
+
+    /// A process of several, each with so many worker threads.
+    pub fn process(workers: u16, member: Member) -> Self {
+        Self { workers, member: Some(member) }
+    }
+
+    /// How many workers this process has.
+    pub fn workers(&self) -> usize {
+        self.workers.into()
+    }
+
+    /// The number of this process, from 0.
+    pub fn index(&self) -> usize {
+        self.member.as_ref().map_or(0, Member::index)
+    }
+
+    /// Whether all processes have the same terminal, standard output and standard error.
+    pub fn is_local(&self) -> bool {
+        self.member.as_ref().is_none_or(|member| member.supervisor.is_some())
+    }
+
+    fn is_supervised(&self) -> bool {
+        self.member.is_some() && self.is_local()
+    }
 }
 
 /// The command line of a program that only runs a dataflow.
 #[derive(Parser)]
-#[command(about = "Runs a tidewatch dataflow")]
-struct Arguments {
+#[command(about = "Runs a tidewatch dataflow", disable_help_flag = true)]
+struct Program {
     #[command(flatten)]
-    cluster: Cluster,
+    cluster: Arguments,
 }
 
 /// How a run ended.
@@ -39,10 +78,12 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// Runs the dataflows that `build` makes, on the workers that the command line asks for (`-w`), until every source has
-/// ended, or Ctrl-C.
+/// Runs the dataflows that `build` makes, on the workers that the command line asks for (`-w`, `-n`, `-p`, `-h`), until
+/// every source has ended, or Ctrl-C.
 ///
-/// A wrong command line or `--help` ends the process, as programs do.
+/// Every process of a cluster must build the same dataflows. With `-n` and without `-p` this process starts the others, as
+/// copies of itself with the same arguments, and ends when they have ended, with their exit code. A wrong command line or `--help`
+/// ends the process, as programs do; so does a panic, because the other workers would wait for ever.
 ///
 /// # Errors
 ///
@@ -51,27 +92,49 @@ pub fn execute<F>(args: impl IntoIterator<Item = String>, build: F) -> Result<()
 where
     F: Fn(&mut Worker) -> Result<(), Error> + Send + Sync + 'static,
 {
-    let arguments = Arguments::parse_from(args);
+    let arguments = Program::parse_from(args).cluster;
+    let mut command = Program::command();
+    if arguments.asks_for_help() {
+        // Without a reader there is nobody to help.
+        let _ = command.print_help();
+        std::process::exit(0);
+    }
+    log::start(LevelFilter::WARN);
+    let program = std::env::current_exe().unwrap_or_default();
+    let job = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let cluster = match arguments.enter(&job) {
+        Err(Error::Usage(message)) => command.error(clap::error::ErrorKind::ValueValidation, message).exit(),
+        entered => entered?,
+    };
+    let supervised = cluster.is_supervised();
     let control = Control::default();
-    interrupt_on_signals(&control)?;
-    match run(arguments.cluster, &control, build)? {
-        Outcome::Done => Ok(()),
-        Outcome::Interrupted => Err(Error::Interrupted),
+    abort_on_panic(&cluster);
+    interrupt_on_signals(&control, &cluster)?;
+    match run(cluster, &control, build) {
+        Ok(Outcome::Done) => Ok(()),
+        Ok(Outcome::Interrupted) if supervised => std::process::exit(Error::Interrupted.exit_code()),
+        Ok(Outcome::Interrupted) => Err(Error::Interrupted),
+        // As if it were returned from `main`.
+        Err(error) if error.is_told() => std::process::exit(1),
+        Err(error) => Err(error),
     }
 }
 
 /// Interrupts the run at the first Ctrl-C or SIGTERM; ends the process at the second.
 ///
+/// A supervised process gets them twice, from the terminal and from its supervisor, which sees to the second one.
+///
 /// # Errors
 ///
 /// If the operating system does not let signals be handled.
-pub fn interrupt_on_signals(control: &Control) -> Result<(), Error> {
+pub fn interrupt_on_signals(control: &Control, cluster: &Cluster) -> Result<(), Error> {
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|source| Error::Io { what: "signal handlers".to_owned(), source })?;
-    let control = control.clone();
+    let (control, supervised) = (control.clone(), cluster.is_supervised());
+    let received = AtomicBool::new(false);
     std::thread::spawn(move || {
         for _ in &mut signals {
-            if control.interrupted() {
+            if received.swap(true, Ordering::Relaxed) && !supervised {
                 std::process::exit(Error::Interrupted.exit_code());
             }
             info!("interrupted: writing what is final");
@@ -81,36 +144,82 @@ pub fn interrupt_on_signals(control: &Control) -> Result<(), Error> {
     Ok(())
 }
 
+/// Has a panic of any thread end the process at once: a run whose worker is gone would wait for it for ever, and one
+/// that goes on without it would be wrong.
+pub fn abort_on_panic(cluster: &Cluster) {
+    // The supervisor of a process that has one names it.
+    let member = cluster.member.as_ref().filter(|_| !cluster.is_supervised());
+    let name = member.map(|member| mesh::name(member.index, &member.addresses));
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        if let Some(name) = &name {
+            eprintln!("{name} has panicked, which ends the cluster");
+        }
+        std::process::abort();
+    }));
+}
+
 /// Runs the dataflows that `build` makes on each worker, until every source has ended or `control` is interrupted.
+///
+/// In a cluster of several processes, each runs this, with the same outcome.
 ///
 /// # Errors
 ///
-/// What `build` returns, or the first error of a source or sink.
+/// What `build` returns, or the first error of a source or sink, of this process or of another one.
 pub fn run<F>(cluster: Cluster, control: &Control, build: F) -> Result<Outcome, Error>
 where
     F: Fn(&mut Worker) -> Result<(), Error> + Send + Sync + 'static,
 {
+    let workers = usize::from(cluster.workers);
+    let Some(member) = cluster.member else {
+        let (builders, _) = CommunicationConfig::Process(workers).try_build().map_err(Error::Internal)?;
+        return match work(builders, control, build)? {
+            Some(error) => Err(error),
+            None if control.interrupted() => Ok(Outcome::Interrupted),
+            None => Ok(Outcome::Done),
+        };
+    };
+    let mesh = match Mesh::bring_up(member, workers, control) {
+        Err(Error::Interrupted) => return Ok(Outcome::Interrupted),
+        mesh => mesh?,
+    };
+    let (builders, threads) = mesh.allocators(workers)?;
+    let error = work(builders, control, build)?;
+    match mesh.leave(error.as_ref(), threads) {
+        End::Done => Ok(Outcome::Done),
+        End::Interrupted => Ok(Outcome::Interrupted),
+        End::FailedElsewhere(error) => Err(error),
+        End::Failed => Err(error.unwrap_or_else(|| Error::Internal("no error".to_owned()))),
+    }
+}
+
+/// Runs the workers of this process until they have ended; returns the error that ended them, if this process has one.
+fn work<F>(builders: Vec<AllocatorBuilder>, control: &Control, build: F) -> Result<Option<Error>, Error>
+where
+    F: Fn(&mut Worker) -> Result<(), Error> + Send + Sync + 'static,
+{
     let shared = control.clone();
-    let workers = timely::execute(timely::Config::process(cluster.workers.into()), move |worker| {
-        shared.install();
-        debug!(worker = worker.index(), "building dataflows");
-        let built = build(worker);
-        if built.is_err() {
-            // The others must not wait for this one, whose frontiers will never move.
-            shared.fail(ConnectorError::Configuration("a worker could not build its dataflows".to_owned()));
+    let workers: WorkerGuards<_> =
+        timely::execute::execute_from(builders, Box::new(()), WorkerConfig::default(), move |worker| {
+            shared.install();
+            debug!(worker = worker.index(), "building dataflows");
+            let built = build(worker);
+            if let Err(error) = &built {
+                // The others must not wait for this one, whose frontiers will never move.
+                shared.fail(ConnectorError::Configuration(error.to_string()));
+            }
+            drive(worker, &shared);
+            built
+        })
+        .map_err(Error::Internal)?;
+    let mut first = None;
+    for result in workers.join() {
+        if let Err(error) = result.map_err(Error::Internal).and_then(|built| built) {
+            first.get_or_insert(error);
         }
-        drive(worker, &shared);
-        built
-    })
-    .map_err(Error::Internal)?;
-    let built: Vec<_> = workers.join().into_iter().collect();
-    for result in built {
-        result.map_err(Error::Internal)??;
     }
-    if let Some(error) = control.take_failure() {
-        return Err(error.into());
-    }
-    Ok(if control.interrupted() { Outcome::Interrupted } else { Outcome::Done })
+    Ok(first.or_else(|| control.take_failure().map(Error::from)))
 }
 
 /// Steps a worker until its dataflows have ended, or the run is interrupted or has failed.

@@ -31,6 +31,30 @@ pub enum Error {
     /// Parameters that do not go together.
     #[error(transparent)]
     Parameter(#[from] ParamError),
+    /// Another process of the cluster has failed.
+    #[error("process {process} ({address}): {message}")]
+    Peer {
+        /// Its number.
+        process: usize,
+        /// Its address.
+        address: String,
+        /// Its error.
+        message: String,
+        /// Its exit code.
+        code: u8,
+        /// Whether that process has said so where this one would.
+        told: bool,
+    },
+    /// Another process of the cluster has not joined.
+    #[error("process {process} ({address}) has not joined within {seconds} s")]
+    Absent {
+        /// Its number.
+        process: usize,
+        /// Its address.
+        address: String,
+        /// How long it had time.
+        seconds: u64,
+    },
     /// The run was interrupted; what was final has been written.
     #[error("interrupted")]
     Interrupted,
@@ -47,25 +71,33 @@ pub enum Error {
 
 impl Error {
     /// The exit code of a program that fails with it: 1 for a failed run, 2 for usage or configuration, 130 if
-    /// interrupted.
+    /// interrupted; 0 if whoever read standard output has gone.
     pub fn exit_code(&self) -> i32 {
         match self {
+            _ if self.is_broken_pipe() => 0,
             Self::Config(_) | Self::Usage(_) | Self::Parameter(_) => 2,
-            Self::Connector(ConnectorError::Configuration(_) | ConnectorError::Parameter(_)) => 2,
+            Self::Connector(error) => exit_code_of(error).into(),
             Self::Several(errors) => errors.iter().map(Self::exit_code).max().unwrap_or(1),
             Self::Interrupted => 130,
-            Self::Io { .. } | Self::Connector(_) | Self::Internal(_) => 1,
+            Self::Peer { code, .. } => (*code).into(),
+            Self::Io { .. } | Self::Absent { .. } | Self::Internal(_) => 1,
         }
     }
 
     /// Whether whoever read standard output has gone, as `head` does; of no other sink is that harmless.
     pub fn is_broken_pipe(&self) -> bool {
         let (what, source) = match self {
+            Self::Peer { code, .. } => return *code == 0,
             Self::Io { what, source } => (what, source),
             Self::Connector(ConnectorError::Io { what, source }) => (what, source),
             _ => return false,
         };
         what == STDOUT && source.kind() == io::ErrorKind::BrokenPipe
+    }
+
+    /// Whether another process has said it already, where this one would say it again.
+    pub fn is_told(&self) -> bool {
+        matches!(self, Self::Peer { told: true, .. })
     }
 
     /// Nothing of this kind has this name.
@@ -80,6 +112,16 @@ impl Error {
         possible: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         Self::Usage(format!("unknown {kind} \"{name}\"{}", config::advice(name, possible)))
+    }
+}
+
+/// The exit code of a program whose source or sink fails.
+pub(crate) fn exit_code_of(error: &tidewatch_connectors::Error) -> u8 {
+    use tidewatch_connectors::Error::{Configuration, Io};
+    match error {
+        Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => 0,
+        Configuration(_) => 2,
+        _ => 1,
     }
 }
 

@@ -140,11 +140,11 @@ impl Job {
     /// The first error of a source or sink.
     pub fn run(&self, cluster: Cluster, control: &Control, outputs: Arc<Outputs>) -> Result<Outcome, Error> {
         let job = self.clone();
-        let opened = Barrier::new(cluster.workers.into());
+        let opened = Barrier::new(cluster.workers());
         cluster::run(cluster, control, move |worker| job.build(worker, &opened, outputs()))
     }
 
-    /// Builds the dataflow on one worker; `opened` is where the workers meet once their sources are open.
+    /// Builds the dataflow on one worker; `opened` is where the workers of the process meet once their sources are open.
     fn build(
         &self,
         worker: &mut Worker,

@@ -10,8 +10,11 @@ pub mod cluster;
 pub mod config;
 pub mod error;
 pub mod job;
+mod log;
+pub mod mesh;
 pub mod progress;
 pub mod registry;
+mod supervisor;
 
 #[doc(inline)]
 pub use {tidewatch_connectors as connectors, tidewatch_dataflows as dataflows};

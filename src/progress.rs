@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use tidewatch_connectors::{Control, Error, Message, Sink};
+use tidewatch_connectors::{Control, Error, Message, Sink, Totals};
 use tidewatch_dataflows::EventTime;
 
 use crate::cluster::Outcome;
@@ -41,8 +41,7 @@ impl Progress {
 
     /// Shows where the run is now.
     pub fn tick(&self) {
-        let counts = self.control.counts();
-        let records = counts.records.get();
+        let Totals { records, position, .. } = self.control.totals();
         let rate = records as f64 / self.start.elapsed().as_secs_f64().max(1e-3);
         let reached = self.control.watermark().filter(|time| *time > EventTime::MIN);
         let reached = reached.map_or_else(|| "-".to_owned(), |time| time.to_string());
@@ -52,7 +51,7 @@ impl Progress {
             HumanCount(rate as u64)
         ));
         match self.size {
-            Some(size) => self.bar.set_position(counts.position.get().min(size)),
+            Some(size) => self.bar.set_position(position.min(size)),
             None => self.bar.tick(),
         }
     }
@@ -95,22 +94,8 @@ impl<S: Sink> Sink for Above<S> {
 /// What a run counted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Records read; each is scored, late, malformed, or, after an interruption, not final yet.
-    pub records: u64,
-    /// Records that the frontier has passed and the pipeline has seen.
-    pub scored: u64,
-    /// Records behind the watermark.
-    pub late: u64,
-    /// Payloads that are not records.
-    pub malformed: u64,
-    /// Anomalous verdicts.
-    pub anomalies: u64,
-    /// Keys with state.
-    pub keys: u64,
-    /// Keys that a limit evicted.
-    pub evicted: u64,
-    /// The earliest and the latest event time.
-    pub span: Option<(EventTime, EventTime)>,
+    /// What it counted, over all processes. Each record is scored, late, malformed, or, after an interruption, not final yet.
+    pub totals: Totals,
     /// Wall time.
     pub elapsed: Duration,
     /// Whether the run was interrupted.
@@ -119,39 +104,27 @@ pub struct Summary {
 
 impl Summary {
     /// Takes the counts of a run.
-    pub fn new(control: &Control, outcome: Outcome, elapsed: Duration) -> Self {
-        let (counts, tally) = (control.counts(), control.tally());
-        Self {
-            records: counts.records.get(),
-            scored: tally.scored.get(),
-            late: counts.late.get(),
-            malformed: counts.malformed.get(),
-            anomalies: tally.anomalies.get(),
-            keys: tally.keys.get(),
-            evicted: tally.evicted.get(),
-            span: counts.span(),
-            elapsed,
-            interrupted: outcome == Outcome::Interrupted,
-        }
+    pub fn new(totals: Totals, outcome: Outcome, elapsed: Duration) -> Self {
+        Self { totals, elapsed, interrupted: outcome == Outcome::Interrupted }
     }
 
     /// Records per second of wall time.
     pub fn records_per_second(&self) -> f64 {
-        self.records as f64 / self.elapsed.as_secs_f64().max(1e-6)
+        self.totals.records as f64 / self.elapsed.as_secs_f64().max(1e-6)
     }
 
     /// One line of JSON.
     pub fn json(&self) -> String {
         json!({
-            "records": self.records,
-            "scored": self.scored,
-            "late": self.late,
-            "malformed": self.malformed,
-            "anomalies": self.anomalies,
-            "keys": self.keys,
-            "evicted": self.evicted,
-            "from": self.span.map(|(from, _)| from.to_string()),
-            "to": self.span.map(|(_, to)| to.to_string()),
+            "records": self.totals.records,
+            "scored": self.totals.scored,
+            "late": self.totals.late,
+            "malformed": self.totals.malformed,
+            "anomalies": self.totals.anomalies,
+            "keys": self.totals.keys,
+            "evicted": self.totals.evicted,
+            "from": self.totals.span.map(|(from, _)| from.to_string()),
+            "to": self.totals.span.map(|(_, to)| to.to_string()),
             "elapsed_seconds": self.elapsed.as_secs_f64(),
             "records_per_second": self.records_per_second(),
             "interrupted": self.interrupted,
@@ -164,23 +137,23 @@ impl Summary {
         let count = HumanCount;
         let mut text = format!(
             "{}: {} scored, {} late, {} malformed\n{} in {}\n",
-            counted(self.records, "record"),
-            count(self.scored),
-            count(self.late),
-            count(self.malformed),
-            counted(self.anomalies, "anomaly"),
-            counted(self.keys, "key"),
+            counted(self.totals.records, "record"),
+            count(self.totals.scored),
+            count(self.totals.late),
+            count(self.totals.malformed),
+            counted(self.totals.anomalies, "anomaly"),
+            counted(self.totals.keys, "key"),
         );
-        if let Some((from, to)) = self.span {
+        if let Some((from, to)) = self.totals.span {
             text += &format!("{from} to {to}\n");
         }
         let rate = counted(self.records_per_second() as u64, "record");
         text += &format!("{rate}/s in {}", lasted(self.elapsed));
-        if self.evicted > 0 {
-            text += &format!("\n{} by [limits]", counted(self.evicted, "eviction"));
+        if self.totals.evicted > 0 {
+            text += &format!("\n{} by [limits]", counted(self.totals.evicted, "eviction"));
         }
         if self.interrupted {
-            let waiting = self.records - self.scored - self.late - self.malformed;
+            let waiting = self.totals.records - self.totals.scored - self.totals.late - self.totals.malformed;
             let were = if waiting == 1 { "was" } else { "were" };
             text += &format!("\ninterrupted: {} {were} not final yet", counted(waiting, "record"));
         }

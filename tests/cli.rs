@@ -28,7 +28,7 @@ fn tidewatch<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) 
 }
 
 /// A folder with a pipeline file `p.toml`; `{}` in its text is the folder.
-fn pipeline(text: &str) -> (TempDir, String) {
+pub(crate) fn pipeline(text: &str) -> (TempDir, String) {
     let folder = tempfile::tempdir().expect("there is room for it");
     let path = folder.path().join("p.toml");
     fs::write(&path, text.replace("{}", &folder.path().display().to_string())).expect("it can be written");
@@ -36,11 +36,11 @@ fn pipeline(text: &str) -> (TempDir, String) {
     (folder, path)
 }
 
-fn read(folder: &TempDir, name: &str) -> String {
+pub(crate) fn read(folder: &TempDir, name: &str) -> String {
     fs::read_to_string(folder.path().join(name)).unwrap_or_default()
 }
 
-const GENERATED: &str = r#"
+pub(crate) const GENERATED: &str = r#"
 name = "generated"
 [[source]]
 name = "numbers"
@@ -58,7 +58,7 @@ options = { path = "{}/out.jsonl" }
 "#;
 
 /// Everything that comes in is an anomaly; the sink is added.
-const STDIN: &str = r#"
+pub(crate) const STDIN: &str = r#"
 name = "stdin"
 [[source]]
 name = "lines"
@@ -79,7 +79,10 @@ fn help_names_options_and_exit_codes() {
     let global = ["--verbose", "--quiet", "--json", "--help"];
     let own: [(&[&str], &[&str]); 5] = [
         (&[], &["run", "check", "generate", "detectors", "--version"]),
-        (&["run"], &["--workers", "PIPELINE.toml", "Results go to"]),
+        (
+            &["run"],
+            &["--workers", "--processes", "--process ", "--hostfile", "PIPELINE.toml", "Results go to"],
+        ),
         (&["check"], &["PIPELINE.toml"]),
         (
             &["generate"],

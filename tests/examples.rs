@@ -29,7 +29,7 @@ fn pipelines() -> Vec<PathBuf> {
 }
 
 /// The program of an example. `cargo test --test integration` alone does not build it, and would leave an old one.
-fn example(name: &str) -> Command {
+pub(crate) fn example(name: &str) -> Command {
     let tests = env::current_exe().expect("the tests are a program");
     let profile = tests.parent().and_then(Path::parent).expect("it is in <profile>/deps");
     let target = profile.parent().expect("it is in a target folder");

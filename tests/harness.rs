@@ -1,6 +1,6 @@
 //! Attacks on the law that final output depends on the partitions' contents alone (DESIGN §1, law 2).
 //!
-//! `attack(Attack::pipeline(text))` runs the same input with several numbers of workers, batch sizes and interleavings
+//! `attack(Attack::pipeline(text))` runs the same input with several numbers of workers and processes, batch sizes and interleavings
 //! of the partitions, and compares every final stream byte for byte with a run of one worker.
 
 mod input;
@@ -35,6 +35,8 @@ impl<O: Describe + Ranked + ExchangeData + Clone> Output for O {}
 /// What must not change a result.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
+    pub(crate) processes: usize,
+    /// Of each process.
     pub(crate) workers: u16,
     pub(crate) pace: Pace,
     /// Saves and restores each state after whatever happens to it.
@@ -49,6 +51,7 @@ impl Setting {
     /// The dictionary is as small as the batches, so that keys are forgotten and named anew.
     const fn new(workers: u16, batch: usize, shuffle: Option<u64>) -> Self {
         Self {
+            processes: 1,
             workers,
             pace: Pace { batch, shuffle, dictionary: batch },
             snapshotting: false,
@@ -56,20 +59,29 @@ impl Setting {
             alone: false,
         }
     }
+
+    const fn on(self, processes: usize) -> Self {
+        Self { processes, ..self }
+    }
 }
 
 const BASELINE: Setting = Setting::new(1, 1024, None);
-const SETTINGS: [Setting; 6] = [
+const SETTINGS: [Setting; 8] = [
     Setting::new(1, 1, Some(11)),
     Setting::new(1, 61, Some(5)),
     Setting::new(2, 1024, None),
     Setting::new(2, 7, Some(1)),
     Setting::new(4, 1024, Some(2)),
     Setting::new(4, 16, None),
+    Setting::new(1, 100, Some(6)).on(2),
+    Setting::new(2, 1024, None).on(2),
 ];
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.processes > 1 {
+            write!(f, "-n{} ", self.processes)?;
+        }
         write!(f, "-w{} batch {}", self.workers, self.pace.batch)?;
         if let Some(seed) = self.pace.shuffle {
             write!(f, ", interleaving seed {seed}")?;

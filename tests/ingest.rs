@@ -71,7 +71,7 @@ fn text(sink: &MemorySink) -> String {
 impl Streams {
     fn run(&self, input: Input, workers: u16, control: &Control) -> Result<Outcome, Error> {
         let streams = self.clone();
-        cluster::run(Cluster { workers }, control, move |worker| {
+        cluster::run(Cluster::threads(workers), control, move |worker| {
             let Streams { scored, late, malformed } = streams.clone();
             worker.dataflow(|scope| {
                 let ingested = input.ingest(scope);

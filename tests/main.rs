@@ -1,6 +1,8 @@
 //! The integration tests, one binary.
 
 mod cli;
+#[cfg(target_os = "linux")]
+mod cluster;
 mod config;
 mod determinism;
 mod examples;

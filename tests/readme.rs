@@ -105,7 +105,7 @@ fn the_dataflow_of_the_readme_writes_what_it_shows() {
     let (_, shown) = blocks(&readme, "json").swap_remove(0);
     let (sink, schema) = (MemorySink::default(), Schema::default());
     let written = sink.clone();
-    cluster::run(Cluster { workers: 2 }, &Control::default(), move |worker| {
+    cluster::run(Cluster::threads(2), &Control::default(), move |worker| {
         worker.dataflow::<EventTime, _, _>(|scope| {
             let input = File::glob("examples/data/*.csv")
                 .format(Csv::header().time("timestamp").value("value"))

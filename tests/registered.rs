@@ -134,7 +134,7 @@ fn a_pipeline_file_names_what_a_program_registers() {
             let job = job.clone();
             Arc::new(move || job.sinks().iter().map(|sink| (sink.stream, job.output(sink))).collect())
         };
-        job.run(Cluster { workers }, &Control::default(), outputs).expect("it runs");
+        job.run(Cluster::threads(workers), &Control::default(), outputs).expect("it runs");
         let written = String::from_utf8(sink.contents()).expect("JSON is UTF-8");
         let anomaly = |second, key, value, score, attribution| {
             format!(

@@ -1,16 +1,23 @@
 //! What the operators of a run share beside data: counts, failure, interruption.
+//!
+//! A run may have several processes. Each then tells the others in a [`Bulletin`] how it stands, and hears theirs; what
+//! concerns the whole run (whether it is interrupted, what is drained, the totals) is derived from all of them.
+
+mod counts;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tidewatch_dataflows::operators::tally::Counter;
+use serde::{Deserialize, Serialize};
 use tidewatch_dataflows::operators::Tally;
 use tidewatch_dataflows::EventTime;
 use timely::dataflow::ProbeHandle;
 
 use crate::Error;
+pub use counts::{Counts, Totals};
 
 /// Shared by all workers of a process for one run; clones are the same control.
 #[derive(Clone, Debug, Default)]
@@ -25,48 +32,22 @@ struct Shared {
     failure: Mutex<Option<Error>>,
     held: Mutex<BTreeMap<(usize, usize), EventTime>>,
     frozen: Mutex<usize>,
+    others: Mutex<BTreeMap<usize, Bulletin>>,
+    changes: Mutex<u64>,
+    change: Condvar,
 }
 
-/// What ingest counts, over all workers of a process.
-#[derive(Debug)]
-pub struct Counts {
-    /// Records read, whatever became of them.
-    pub records: Counter,
-    /// Records behind their partition's watermark.
-    pub late: Counter,
-    /// Records that could not be decoded, or were dated in the future.
-    pub malformed: Counter,
-    /// How much has been read, in the unit of [`Source::size`](crate::Source::size).
-    pub position: Counter,
-    earliest: AtomicI64,
-    latest: AtomicI64,
-}
-
-impl Default for Counts {
-    fn default() -> Self {
-        Self {
-            records: Counter::default(),
-            late: Counter::default(),
-            malformed: Counter::default(),
-            position: Counter::default(),
-            earliest: AtomicI64::new(i64::MAX),
-            latest: AtomicI64::new(i64::MIN),
-        }
-    }
-}
-
-impl Counts {
-    /// Widens the span of event time that was read.
-    pub fn saw(&self, earliest: EventTime, latest: EventTime) {
-        self.earliest.fetch_min(earliest.micros(), Ordering::Relaxed);
-        self.latest.fetch_max(latest.micros(), Ordering::Relaxed);
-    }
-
-    /// The earliest and latest event times that were read, if any.
-    pub fn span(&self) -> Option<(EventTime, EventTime)> {
-        let (earliest, latest) = (self.earliest.load(Ordering::Relaxed), self.latest.load(Ordering::Relaxed));
-        (earliest <= latest).then(|| (EventTime::from_micros(earliest), EventTime::from_micros(latest)))
-    }
+/// How a process stands in a run: what the other processes must know of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bulletin {
+    /// Whether it stops without finalising what is not final.
+    pub interrupted: bool,
+    /// How many of its workers have stopped reading for good.
+    pub frozen: usize,
+    /// The lowest watermark that its ingest operators hold; settled once all its workers are frozen.
+    pub held: Option<EventTime>,
+    /// What it has counted.
+    pub totals: Totals,
 }
 
 thread_local! {
@@ -117,28 +98,45 @@ impl Control {
         });
     }
 
-    /// What ingest counts.
+    /// What ingest counts in this process.
     pub fn counts(&self) -> &Counts {
         &self.0.counts
     }
 
-    /// What keyed state counts.
+    /// What keyed state counts in this process.
     pub fn tally(&self) -> &Arc<Tally> {
         &self.0.tally
+    }
+
+    /// What all processes have counted, as far as this one has heard.
+    pub fn totals(&self) -> Totals {
+        let own = Totals::of(&self.0.counts, &self.0.tally);
+        lock(&self.0.others).values().fold(own, |sum, bulletin| sum.and(bulletin.totals))
     }
 
     /// Ends the run with an error; the first one counts.
     pub fn fail(&self, error: Error) {
         lock(&self.0.failure).get_or_insert(error);
-        self.0.failed.store(true, Ordering::Release);
+        self.abandon();
     }
 
-    /// Whether the run has failed.
+    /// Ends the run because of an error that another process has.
+    pub fn abandon(&self) {
+        self.0.failed.store(true, Ordering::Release);
+        self.notify();
+    }
+
+    /// Whether the run has failed, here or elsewhere.
     pub fn failed(&self) -> bool {
         self.0.failed.load(Ordering::Acquire)
     }
 
-    /// Takes the error that ended the run.
+    /// Looks at the error of this process that ends the run, if there is one.
+    pub fn failure<T>(&self, look: impl FnOnce(&Error) -> T) -> Option<T> {
+        lock(&self.0.failure).as_ref().map(look)
+    }
+
+    /// Takes the error of this process that ended the run.
     pub fn take_failure(&self) -> Option<Error> {
         lock(&self.0.failure).take()
     }
@@ -146,6 +144,7 @@ impl Control {
     /// Asks the run to stop without finalising what is not final.
     pub fn interrupt(&self) {
         self.0.interrupted.store(true, Ordering::Release);
+        self.notify();
     }
 
     /// Whether the run should stop: sources then read no further and keep their capabilities.
@@ -162,21 +161,25 @@ impl Control {
         };
     }
 
-    /// The lowest watermark that any ingest operator of the process holds; `None` if all have ended.
+    /// The lowest watermark that any ingest operator of the run holds, as far as this process has heard; `None` if all
+    /// have ended.
     pub fn watermark(&self) -> Option<EventTime> {
-        lock(&self.0.held).values().min().copied()
+        let own = lock(&self.0.held).values().min().copied();
+        lock(&self.0.others).values().filter_map(|bulletin| bulletin.held).chain(own).min()
     }
 
     /// Notes that one more worker has stopped reading for good, because of an interruption or the end of its sources. It
     /// is called between two steps of the worker.
     pub fn freeze(&self) {
         *lock(&self.0.frozen) += 1;
+        self.notify();
     }
 
-    /// Whether this worker has nothing left to flush, once all `peers` workers are frozen: every egress has
+    /// Whether this worker has nothing left to flush, once all `peers` workers of the run are frozen: every egress has
     /// passed the lowest held watermark.
     pub fn drained(&self, peers: usize) -> bool {
-        if *lock(&self.0.frozen) < peers {
+        let elsewhere: usize = lock(&self.0.others).values().map(|bulletin| bulletin.frozen).sum();
+        if *lock(&self.0.frozen) + elsewhere < peers {
             return false;
         }
         let watermark = self.watermark();
@@ -188,5 +191,81 @@ impl Control {
                 })
             })
         })
+    }
+
+    /// How this process stands.
+    pub fn bulletin(&self) -> Bulletin {
+        // A worker's watermark no longer moves when it is counted as frozen: so count first.
+        let frozen = *lock(&self.0.frozen);
+        Bulletin {
+            interrupted: self.interrupted(),
+            frozen,
+            held: lock(&self.0.held).values().min().copied(),
+            totals: Totals::of(&self.0.counts, &self.0.tally),
+        }
+    }
+
+    /// Takes note of how another process stands; if it is interrupted, so is this one.
+    pub fn hear(&self, process: usize, bulletin: Bulletin) {
+        lock(&self.0.others).insert(process, bulletin);
+        if bulletin.interrupted && !self.interrupted() {
+            self.interrupt();
+        }
+    }
+
+    /// Wakes those who wait for something that other processes should know at once.
+    pub fn notify(&self) {
+        *lock(&self.0.changes) += 1;
+        self.0.change.notify_all();
+    }
+
+    /// Waits until something has happened after `seen` that other processes should know at once, but no longer than
+    /// `limit`; returns what to give as `seen` the next time, at first 0.
+    pub fn changed(&self, seen: u64, limit: Duration) -> u64 {
+        let changes = lock(&self.0.changes);
+        let waited = self.0.change.wait_timeout_while(changes, limit, |changes| *changes == seen);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_drained_when_the_workers_of_all_processes_are_frozen() {
+        let control = Control::default();
+        control.freeze();
+        assert!(!control.drained(2));
+        control.hear(1, Bulletin { frozen: 1, ..control.bulletin() });
+        assert!(control.drained(2) && !control.interrupted());
+    }
+
+    #[test]
+    fn what_others_say_counts() {
+        let (one, two) = (Control::default(), Control::default());
+        let at = EventTime::from_micros;
+        one.hold(0, 1, Some(at(5_000)));
+        one.counts().records.add(3);
+        one.counts().saw(at(1), at(2));
+        two.hold(1, 1, Some(at(4_000)));
+        two.counts().records.add(4);
+        two.counts().saw(at(0), at(1));
+        two.interrupt();
+        one.hear(1, Bulletin::default());
+        one.hear(1, two.bulletin());
+        assert_eq!((Some(at(4_000)), true), (one.watermark(), one.interrupted()));
+        assert_eq!((7, Some((at(0), at(2)))), (one.totals().records, one.totals().span));
+    }
+
+    #[test]
+    fn a_change_ends_the_wait_for_it() {
+        let control = Control::default();
+        let changer = control.clone();
+        let thread = std::thread::spawn(move || changer.interrupt());
+        let seen = control.changed(0, Duration::from_secs(30));
+        assert_eq!(1, seen);
+        assert_eq!(1, control.changed(seen, Duration::from_millis(1)));
+        thread.join().expect("it does not panic");
     }
 }

@@ -3,7 +3,8 @@
 //! One operator owns, for every source, what event time needs: a capability per partition, its watermark, lateness,
 //! future-dated and idle partitions (ARCHITECTURE.md, "Laws"). A reader and a decoder only say what a record is.
 //!
-//! A partition is owned by the worker that its name gives, whatever partitions there are besides.
+//! A partition is owned by the worker that its name gives, whatever partitions there are besides; those of a local
+//! source by the first worker.
 
 mod feed;
 mod idle;
@@ -162,7 +163,8 @@ impl Input {
         let mut names = self.source.partitions()?;
         names.sort_unstable();
         names.dedup();
-        names.retain(|name| owner(name, peers) == index);
+        let is_local = self.source.is_local();
+        names.retain(|name| index == if is_local { 0 } else { owner(name, peers) });
         Ok(names.iter().map(|name| Partition::new(&self.name, name)).collect())
     }
 

@@ -19,7 +19,7 @@ pub mod sink;
 pub mod source;
 pub mod stdio;
 
-pub use control::Control;
+pub use control::{Bulletin, Control, Totals};
 pub use error::Error;
 pub use ingest::{Ingested, Input};
 pub use journal::{Decision, Journal, MemoryJournal};

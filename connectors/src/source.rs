@@ -54,6 +54,12 @@ pub trait Source: Send + Sync {
     /// [`Error`] if the partition cannot be opened.
     fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error>;
 
+    /// Whether its partitions are there for the first process of a cluster alone, as standard input is; its first
+    /// worker then reads them.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// How long to wait before asking a pending reader again, for readers that cannot call the waker; they are not asked
     /// sooner, whatever else goes on.
     fn patience(&self) -> Option<std::time::Duration> {

@@ -28,7 +28,7 @@ pub const STDOUT: &str = "standard output";
 
 /// Reads standard input as one partition, `stdin`, one record a line.
 ///
-/// A thread of its own does the reading, since that blocks. What has been read is gone, so it can be opened once and
+/// In a cluster it is the standard input of the first process. A thread of its own does the reading, since that blocks. What has been read is gone, so it can be opened once and
 /// only from its start.
 pub struct Stdin {
     input: Mutex<Option<Box<dyn Read + Send>>>,
@@ -91,6 +91,10 @@ impl Source for Stdin {
             .spawn(move || pump(input, &sender, &waker))
             .map_err(Error::io("the thread that reads standard input"))?;
         Ok(Box::new(StdinReader { blocks, lines: Lines::new(STDIN, &self.framing, self.max_record, from) }))
+    }
+
+    fn is_local(&self) -> bool {
+        true
     }
 }
 

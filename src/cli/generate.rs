@@ -11,7 +11,7 @@ use tidewatch_connectors::Control;
 use tidewatch_dataflows::params::{Default, Given, Parameter, Params};
 
 use super::Voice;
-use crate::cluster::interrupt_on_signals;
+use crate::cluster::{interrupt_on_signals, Cluster};
 use crate::Error;
 
 /// Writes synthetic records, with labelled anomalies: the same for the same seed.
@@ -73,7 +73,7 @@ impl Generate {
         let json = voice.json || self.out.as_deref().is_some_and(is_json);
         let what = self.out.as_ref().map_or(STDOUT.to_owned(), |path| path.display().to_string());
         let control = Control::default();
-        interrupt_on_signals(&control)?;
+        interrupt_on_signals(&control, &Cluster::threads(1))?;
         let write = || -> io::Result<()> {
             let out: Box<dyn Write> = match &self.out {
                 Some(path) => Box::new(File::create(path)?),

@@ -1,7 +1,7 @@
 //! `tidewatch run`.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use tidewatch_connectors::Control;
 use tracing::info;
 
 use super::Voice;
-use crate::cluster::{interrupt_on_signals, Cluster, Outcome};
+use crate::cluster::{self, Outcome};
 use crate::config::{self, Stream};
 use crate::job::{Job, Outputs};
 use crate::progress::{Progress, Summary};
@@ -27,27 +27,40 @@ use crate::Error;
 #[derive(clap::Args)]
 pub(super) struct Run {
     /// The pipeline file.
-    #[arg(value_name = "PIPELINE.toml")]
-    file: PathBuf,
+    #[arg(value_name = "PIPELINE.toml", required_unless_present = "hostfile")]
+    file: Option<PathBuf>,
     #[command(flatten)]
-    cluster: Cluster,
+    cluster: cluster::Arguments,
 }
 
 impl Run {
     pub(super) fn execute(&self, registry: &Registry, voice: Voice) -> Result<(), Error> {
-        let job = Job::new(config::read(&self.file, registry)?, registry)?;
+        if self.cluster.asks_for_help() {
+            return super::help("run");
+        }
+        let path =
+            self.file.as_deref().ok_or_else(|| Error::Usage("run needs a PIPELINE.toml".to_owned()))?;
+        let text = config::load(path)?;
+        let job = Job::new(config::read_text(path, &text, registry)?, registry)?;
+        // What is wrong so far is said once, before there are other processes.
+        let cluster = self.cluster.enter(&text)?;
         let control = Control::default();
-        interrupt_on_signals(&control)?;
+        cluster::abort_on_panic(&cluster);
+        cluster::interrupt_on_signals(&control, &cluster)?;
 
+        let speaks = cluster.index() == 0;
         let writes_stdout = job.sinks().iter().any(|sink| sink.connector == "stdout");
-        let show = std::io::stdout().is_terminal() && !voice.quiet && !voice.json && !writes_stdout;
+        // All processes build the same dataflow: they see one terminal, or none is asked.
+        let is_terminal = cluster.is_local() && std::io::stdout().is_terminal();
+        let show = is_terminal && !voice.quiet && !voice.json && !writes_stdout;
         // Lines that the program does not see would go through the bar.
         let on_screen = |connector: &str| match connector {
             "stdout" => std::io::stdout().is_terminal(),
             connector => connector == "stderr",
         };
         let lines = job.sinks().iter().any(|sink| on_screen(&sink.connector));
-        let progress = Arc::new(Progress::new(&control, job.size(), voice.quiet || voice.json || lines));
+        let quiet = voice.quiet || voice.json || lines || !speaks;
+        let progress = Arc::new(Progress::new(&control, job.size(), quiet));
         let outputs: Arc<Outputs> = {
             let (job, progress) = (job.clone(), progress.clone());
             Arc::new(move || {
@@ -63,35 +76,32 @@ impl Run {
         };
 
         let start = Instant::now();
-        let outcome = progress.during(|| job.run(self.cluster, &control, outputs))?;
-        let summary = Summary::new(&control, outcome, start.elapsed());
-        info!(?outcome, records = summary.records, anomalies = summary.anomalies, "run ended");
-        if voice.json {
+        let outcome = progress.during(|| job.run(cluster, &control, outputs))?;
+        let summary = Summary::new(control.totals(), outcome, start.elapsed());
+        info!(?outcome, records = summary.totals.records, anomalies = summary.totals.anomalies, "run ended");
+        if speaks && voice.json {
             super::say(&summary.json())?;
-        } else if !voice.quiet {
+        } else if speaks && !voice.quiet {
             super::complain(&summary.text());
-            self.point_at_rejections(&job, &summary);
+            point_at_rejections(path, &job, &summary);
         }
         match outcome {
             Outcome::Done => Ok(()),
             Outcome::Interrupted => Err(Error::Interrupted),
         }
     }
+}
 
-    /// Says how to see records that nobody looks at.
-    fn point_at_rejections(&self, job: &Job, summary: &Summary) {
-        let has = |stream| job.sinks().iter().any(|sink| sink.stream == stream);
-        for (count, stream, name) in [
-            (summary.late, Stream::Late, "late"),
-            (summary.malformed, Stream::DeadLetters, "dead_letters"),
-            (summary.evicted, Stream::Evictions, "evictions"),
-        ] {
-            if count > 0 && !has(stream) {
-                super::complain(&format!(
-                    "to see them, add to {}: [[sink]] stream = \"{name}\"",
-                    self.file.display()
-                ));
-            }
+/// Says how to see records that nobody looks at.
+fn point_at_rejections(path: &Path, job: &Job, summary: &Summary) {
+    let has = |stream| job.sinks().iter().any(|sink| sink.stream == stream);
+    for (count, stream, name) in [
+        (summary.totals.late, Stream::Late, "late"),
+        (summary.totals.malformed, Stream::DeadLetters, "dead_letters"),
+        (summary.totals.evicted, Stream::Evictions, "evictions"),
+    ] {
+        if count > 0 && !has(stream) {
+            super::complain(&format!("to see them, add to {}: [[sink]] stream = \"{name}\"", path.display()));
         }
     }
 }

@@ -245,6 +245,7 @@ fn inputs() -> impl Strategy<Value = Partitions> {
 fn settings() -> impl Strategy<Value = Setting> {
     (1u16..4, 1usize..9, prop::option::of(any::<u64>()), any::<bool>()).prop_map(
         |(workers, batch, shuffle, snapshotting)| Setting {
+            processes: 1,
             workers,
             pace: Pace { batch, shuffle, dictionary: batch },
             snapshotting,

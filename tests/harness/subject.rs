@@ -1,11 +1,13 @@
 //! What can be attacked: a pipeline file, a logic, a dataflow.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::sync::Arc;
 
-use tidewatch::cluster::{self, Cluster};
+use tidewatch::cluster::{self, Cluster, Outcome};
 use tidewatch::config::{self, SinkFormat, Stream};
 use tidewatch::job::Job;
+use tidewatch::mesh::{Member, Secret};
 use tidewatch::registry::{Registry, SourceInfo};
 use tidewatch::Error;
 use tidewatch_connectors::egress::{Egress, Output as Sinking};
@@ -15,6 +17,7 @@ use tidewatch_dataflows::logic::AnyState;
 use tidewatch_dataflows::operators::{Keyed, KeyedStreams, Limits};
 use tidewatch_dataflows::{Emission, Event, EventTime, Logic, Record};
 use timely::dataflow::StreamVec;
+use timely::worker::Worker;
 
 use super::{Captured, Feed, Output, Setting, Snapshotting};
 
@@ -105,9 +108,35 @@ impl Subject for Pipeline {
                 STREAMS.into_iter().take(if alone { 1 } else { STREAMS.len() }).map(output).collect()
             }
         };
-        job.run(Cluster { workers: setting.workers }, &Control::default(), Arc::new(outputs))?;
+        let outputs = Arc::new(outputs);
+        on_cluster(setting, |cluster| job.run(cluster, &Control::default(), outputs.clone()))?;
         Ok(sinks.captured())
     }
+}
+
+/// Runs something on each process of a cluster: threads here, but with the connections that processes have.
+fn on_cluster(
+    setting: &Setting,
+    run: impl Fn(Cluster) -> Result<Outcome, Error> + Sync,
+) -> Result<(), Error> {
+    if setting.processes == 1 {
+        return run(Cluster::threads(setting.workers)).map(drop);
+    }
+    let secret = Secret::random()?;
+    let listeners: Vec<_> =
+        (0..setting.processes).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
+    let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").to_string();
+    let addresses: Vec<_> = listeners.iter().map(address).collect();
+    let run = &run;
+    std::thread::scope(|scope| {
+        let start = |(index, listener)| {
+            let member = Member::new(index, addresses.clone(), secret.clone()).listening(listener);
+            let cluster = Cluster::process(setting.workers, member);
+            scope.spawn(move || run(cluster).map(drop))
+        };
+        let threads: Vec<_> = listeners.into_iter().enumerate().map(start).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("it does not panic"))
+    })
 }
 
 /// Runs a dataflow over the records of `feed`.
@@ -125,9 +154,13 @@ fn run(
     let input = Input::of_rows(memory(feed), schema.clone()).lateness(feed.lateness).pace(setting.pace);
     let sinks = Sinks::new(streams);
     let shared = sinks.clone();
-    cluster::run(Cluster { workers: setting.workers }, &Control::default(), move |worker| {
+    let build = Arc::new(move |worker: &mut Worker| {
         worker.dataflow::<EventTime, _, _>(|scope| build(input.ingest(scope), &shared, &schema));
         Ok(())
+    });
+    on_cluster(setting, |cluster| {
+        let build = Arc::clone(&build);
+        cluster::run(cluster, &Control::default(), move |worker| build(worker))
     })?;
     Ok(sinks.captured())
 }

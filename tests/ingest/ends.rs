@@ -67,7 +67,7 @@ fn a_sink_that_fails_ends_the_run_with_its_error() {
         let memory = Memory::new([("p0", records()), ("p1", records())]).live();
         let input = input(&memory);
         let start = Instant::now();
-        let result = cluster::run(Cluster { workers }, &Control::default(), move |worker| {
+        let result = cluster::run(Cluster::threads(workers), &Control::default(), move |worker| {
             worker.dataflow(|scope| {
                 let ingested = input.ingest(scope);
                 ingested.records.keyed(Echo).egress(Output::json(Full, input.schema().clone()));
@@ -146,7 +146,7 @@ fn a_source_that_fails_ends_the_run_with_its_error() {
 fn a_build_that_fails_on_one_worker_ends_the_run() {
     let memory = Memory::new([("p0", vec![record(0, "a", 1)]), ("p1", vec![record(0, "a", 1)])]).live();
     let start = Instant::now();
-    let result = cluster::run(Cluster { workers: 2 }, &Control::default(), move |worker| {
+    let result = cluster::run(Cluster::threads(2), &Control::default(), move |worker| {
         if worker.index() == 1 {
             return Err(Error::Usage("no".to_owned()));
         }

@@ -1,0 +1,410 @@
+//! Clusters of several processes: they give what one gives, keep out who does not belong to them, and end together.
+
+mod processes;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cli::{pipeline, read, GENERATED, STDIN};
+use crate::examples::example;
+use processes::{hostfile, signal, start, start_as_it_is, until, Ended, Observed, SOON};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tidewatch");
+/// The law: any death ends all within this time.
+const LIMIT: Duration = Duration::from_secs(5);
+
+fn tidewatch(arguments: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments);
+    command
+}
+
+fn run(arguments: &[&str]) -> Ended {
+    start(&mut tidewatch(arguments)).end(SOON)
+}
+
+/// What a summary in JSON counts, without what depends on the clock.
+fn counts(ended: &Ended) -> Value {
+    assert_eq!(Some(0), ended.code, "{ended:?}");
+    assert_eq!(1, ended.out.lines().count(), "one summary: {ended:?}");
+    let mut summary: Value = serde_json::from_str(&ended.out).expect("it is JSON");
+    for name in ["elapsed_seconds", "records_per_second"] {
+        summary[name].take();
+    }
+    summary
+}
+
+#[test]
+fn files_and_summary_are_the_same_on_any_cluster() {
+    let (folder, generated) = pipeline(&GENERATED.replace("{}/out.jsonl", "${OUT}"));
+    let examples = ["windows", "several_values", "late_and_malformed", "local_times", "json_nested"];
+    let examples = examples.map(|name| format!("examples/{name}.toml"));
+    for path in examples.iter().chain([&generated]) {
+        let result = |arguments: &[&str]| {
+            let out = folder.path().join("out");
+            let arguments = [&["run", path.as_str(), "--json"], arguments].concat();
+            let ended = start(tidewatch(&arguments).env("OUT", &out)).end(SOON);
+            (counts(&ended), fs::read(&out).expect("it has written"))
+        };
+        let expected = result(&["-w", "1"]);
+        assert!(!expected.1.is_empty(), "{path}");
+        for cluster in [&["-n", "2"][..], &["-n", "2", "-w", "2"], &["-n", "3"]] {
+            assert_eq!(expected, result(cluster), "{path} {cluster:?}");
+        }
+    }
+}
+
+#[test]
+fn a_program_of_ones_own_runs_on_any_cluster() {
+    let result = |arguments: &[&str]| start(example("custom_operator").args(arguments)).end(SOON);
+    let expected = result(&[]);
+    assert!(expected.code == Some(0) && !expected.out.is_empty(), "{expected:?}");
+    for cluster in [&["-n", "2"][..], &["-n", "2", "-w", "2"]] {
+        let ended = result(cluster);
+        assert_eq!((Some(0), &expected.out, ""), (ended.code, &ended.out, ended.err.as_str()), "{cluster:?}");
+    }
+}
+
+#[test]
+fn standard_input_is_that_of_the_first_process() {
+    let (_folder, path) = pipeline(STDIN);
+    let result = |arguments: &[&str]| {
+        let mut observed = start(&mut tidewatch(&[&["run", &path, "-q"], arguments].concat()));
+        let mut input = observed.child.stdin.take().expect("it is piped");
+        let lines: String = (0..3_000).map(|at| format!("{at},k{},1\n", at % 7)).collect();
+        input.write_all(lines.as_bytes()).expect("it reads");
+        drop(input);
+        let ended = observed.end(SOON);
+        assert_eq!((Some(0), 3_000), (ended.code, ended.out.lines().count()), "{}", ended.err);
+        ended.out
+    };
+    let expected = result(&[]);
+    for cluster in [&["-n", "2"][..], &["-n", "2", "-w", "2"], &["-n", "3"]] {
+        assert!(expected == result(cluster), "{cluster:?}");
+    }
+}
+
+/// A cluster whose input never ends, with its sink's file, once it has written 99 lines.
+fn endless(arguments: &[&str]) -> (tempfile::TempDir, Observed) {
+    let sink =
+        "[[sink]]\nstream = \"anomalies\"\nconnector = \"file\"\noptions = { path = \"{}/out.jsonl\" }\n";
+    let (folder, path) = pipeline(&[STDIN, sink].concat());
+    let mut observed = start(&mut tidewatch(&[&["run", &path, "--json"], arguments].concat()));
+    let input = observed.child.stdin.as_mut().expect("it is piped");
+    for at in 0..100 {
+        writeln!(input, "{at},k{},1", at % 7).expect("it reads");
+    }
+    input.flush().expect("it reads");
+    // The last record is at the watermark, so it is not final.
+    until("99 are final", || read(&folder, "out.jsonl").lines().count() == 99);
+    (folder, observed)
+}
+
+#[test]
+fn an_interruption_anywhere_interrupts_all_and_finalises_nothing() {
+    for (name, of_member, processes) in
+        [("INT", None, 2), ("TERM", None, 2), ("INT", Some(1), 3), ("TERM", Some(0), 2)]
+    {
+        let (folder, mut observed) = endless(&["-n", &processes.to_string()]);
+        match of_member {
+            None => signal(observed.child.id(), name),
+            Some(index) => observed.members(processes)[index].signal(name),
+        }
+        let ended = observed.end(Duration::from_secs(3));
+        assert_eq!((Some(130), ""), (ended.code, ended.err.as_str()), "{name} {of_member:?}");
+        assert_eq!(99, read(&folder, "out.jsonl").lines().count());
+        let summary: Value = serde_json::from_str(&ended.out).expect("it is one JSON object");
+        assert_eq!((Some(100), Some(99)), (summary["records"].as_u64(), summary["scored"].as_u64()));
+        assert_eq!(Value::Bool(true), summary["interrupted"]);
+    }
+}
+
+#[test]
+fn ctrl_c_of_a_terminal_reaches_all_and_interrupts_once() {
+    let (folder, mut observed) = endless(&["-n", "2"]);
+    for member in observed.members(2) {
+        member.signal("INT");
+    }
+    signal(observed.child.id(), "INT");
+    let ended = observed.end(Duration::from_secs(3));
+    assert_eq!((Some(130), ""), (ended.code, ended.err.as_str()));
+    assert_eq!(99, read(&folder, "out.jsonl").lines().count());
+}
+
+#[test]
+fn a_second_interrupt_ends_a_cluster_that_cannot_end() {
+    let (_folder, mut observed) = endless(&["-n", "2"]);
+    // It can end nothing as long as it is stopped.
+    let members = observed.members(2);
+    members[1].signal("STOP");
+    signal(observed.child.id(), "INT");
+    thread::sleep(Duration::from_millis(300));
+    assert!(members.iter().all(|member| member.runs()));
+    signal(observed.child.id(), "INT");
+    assert_eq!(Some(130), observed.end(Duration::from_secs(1)).code);
+}
+
+#[test]
+fn the_death_of_a_supervised_process_ends_all_and_is_named() {
+    for (processes, dead, name) in
+        [(2, 1, "KILL"), (2, 0, "KILL"), (3, 1, "HUP"), (2, 1, "STOP"), (3, 0, "STOP")]
+    {
+        let (_folder, mut observed) = endless(&["-n", &processes.to_string()]);
+        let members = observed.members(processes);
+        members[dead].signal(name);
+        let ended = observed.end(LIMIT);
+        assert!(members.iter().all(|member| !member.runs()));
+        let who = format!("process {dead} ({})", members[dead].address);
+        let said = match name {
+            "KILL" => format!("{who} was ended by signal 9 (SIGKILL)\n"),
+            "HUP" => format!("{who} was ended by signal 1 (SIGHUP)\n"),
+            _ => format!("{who} is lost: it has been silent for 3.5 s\n"),
+        };
+        assert_eq!((Some(1), said.as_str(), ""), (ended.code, ended.err.as_str(), ended.out.as_str()));
+    }
+}
+
+#[test]
+fn the_death_of_the_supervisor_ends_all() {
+    let (_folder, mut observed) = endless(&["-n", "2"]);
+    let members = observed.members(2);
+    signal(observed.child.id(), "KILL");
+    let ended = observed.end(LIMIT);
+    assert_eq!("the process that supervises this one is gone\n", ended.err);
+    assert!(members.iter().all(|member| !member.runs()));
+}
+
+/// Two processes of the test's own program, started by hand.
+fn by_hand(addresses: &str, variables: &[(&str, &str)], workers: &str) -> [Observed; 2] {
+    ["0", "1"].map(|process| {
+        let mut command = example("cluster_member");
+        command.args(["-n", "2", "-w", workers, "-p", process, "-h", addresses]);
+        start(command.envs(variables.iter().copied()))
+    })
+}
+
+#[test]
+fn death_and_silence_of_a_process_end_the_others_and_name_it() {
+    for (dead, name) in [(1, "KILL"), (0, "KILL"), (1, "STOP")] {
+        let (_folder, hosts, addresses) = hostfile(2);
+        let mut processes = by_hand(&hosts, &[], "1");
+        processes[0].await_out("ewma-z");
+        signal(processes[dead].child.id(), name);
+        let ended = processes[1 - dead].end(LIMIT);
+        let how = match name {
+            "KILL" => "it closed its connection before the end of the run",
+            _ => "it has been silent for 3.5 s",
+        };
+        let said = format!("process {dead} ({}) is lost: {how}\n", addresses[dead]);
+        assert_eq!((Some(1), said), (ended.code, ended.err), "{name}");
+    }
+}
+
+#[test]
+fn a_panic_ends_all_and_is_named() {
+    let mut observed = start(example("cluster_member").args(["-n", "2", "-w", "2"]).env("PANIC", "3"));
+    let address = observed.members(2)[1].address.clone();
+    let ended = observed.end(LIMIT);
+    assert!(ended.err.contains("asked to panic"), "{}", ended.err);
+    let said = format!("process 1 ({address}) was ended by signal 6 (SIGABRT)\n");
+    assert!(ended.code == Some(1) && ended.err.ends_with(&said), "{}", ended.err);
+    assert!(!ended.err.contains("timely communication error"), "{}", ended.err);
+
+    let (_folder, hosts, addresses) = hostfile(2);
+    let [mut first, mut second] = by_hand(&hosts, &[("PANIC", "1")], "1");
+    let (first, second) = (first.end(SOON), second.end(SOON));
+    let name = format!("process 1 ({})", addresses[1]);
+    assert_eq!(format!("{name} is lost: it closed its connection before the end of the run\n"), first.err);
+    assert!(
+        second.err.ends_with(&format!("{name} has panicked, which ends the cluster\n")),
+        "{}",
+        second.err
+    );
+    assert!(first.code == Some(1) && second.code != Some(0));
+    // A program with several workers in one process would otherwise wait for ever.
+    let alone = start(example("cluster_member").args(["-w", "2"]).env("PANIC", "1")).end(LIMIT);
+    assert!(alone.code != Some(0) && alone.err.contains("asked to panic"), "{alone:?}");
+}
+
+#[test]
+fn an_error_in_one_process_ends_all_and_is_said_once() {
+    // A link that leads nowhere: a file that is there but cannot be opened, even by root. Its last number has worker 1 read it.
+    let input = "\"file\"\noptions = { path = \"{}/*.csv\" }";
+    let (folder, path) = pipeline(&STDIN.replace("\"stdio\"", input));
+    let link = folder.path().join("link1.csv");
+    for number in 0..4 {
+        let link = folder.path().join(format!("link{number}.csv"));
+        match number {
+            1 => std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).expect("it can be made"),
+            _ => fs::write(link, "1,k,1\n").expect("it can be written"),
+        }
+    }
+    for cluster in [&["-n", "2"][..], &["-n", "2", "-w", "2"], &["-n", "4"]] {
+        let ended = run(&[&["run", &path], cluster].concat());
+        assert_eq!((Some(1), 1), (ended.code, ended.err.lines().count()), "{ended:?}");
+        assert!(ended.err.starts_with(&link.display().to_string()), "{ended:?}");
+    }
+
+    // Every process has this one.
+    fs::remove_file(&link).expect("it is there");
+    for number in [0, 2, 3] {
+        fs::remove_file(folder.path().join(format!("link{number}.csv"))).expect("it is there");
+    }
+    let ended = run(&["run", &path, "-n", "3"]);
+    assert_eq!((Some(2), 1), (ended.code, ended.err.lines().count()), "{ended:?}");
+
+    let failing = start(example("cluster_member").args(["-n", "2"]).env("FAIL", "1")).end(SOON);
+    assert_eq!((Some(1), "Error: Usage(\"asked to fail\")\n"), (failing.code, failing.err.as_str()));
+    let (_folder, hosts, addresses) = hostfile(2);
+    let [mut first, mut second] = by_hand(&hosts, &[("FAIL", "1")], "1");
+    let (first, second) = (first.end(SOON), second.end(SOON));
+    assert_eq!("Error: Usage(\"asked to fail\")\n", second.err);
+    assert!(first.err.contains("asked to fail") && first.err.contains(&addresses[1]), "{}", first.err);
+    assert_eq!((Some(1), Some(1)), (first.code, second.code));
+}
+
+#[test]
+fn a_reader_that_goes_early_is_no_error_for_any_process() {
+    let (_folder, path) = pipeline(STDIN);
+    let mut child = tidewatch(&["run", &path, "-q", "-n", "2"]);
+    child.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = child.stderr(std::process::Stdio::piped()).spawn().expect("it runs");
+    drop(child.stdout.take());
+    let mut input = child.stdin.take().expect("it is piped");
+    let lines: String = (0..20_000).map(|at| format!("{at},k,1\n")).collect();
+    // It may end before it has read all.
+    let _ = input.write_all(lines.as_bytes());
+    drop(input);
+    let output = child.wait_with_output().expect("it is ours");
+    assert_eq!((Some(0), ""), (output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()));
+}
+
+const SECRET: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+#[test]
+fn whoever_does_not_belong_to_the_cluster_is_refused_and_disturbs_nothing() {
+    let (_hosts, hosts, addresses) = hostfile(2);
+    let (folder, path) = pipeline(GENERATED);
+    let member = |process: &str, secret: &str| {
+        let mut command = tidewatch(&["run", &path, "--json", "-n", "2", "-p", process, "-h", &hosts]);
+        command.env("TIDEWATCH_SECRET", secret).env("RUST_BACKTRACE", "0");
+        start_as_it_is(&mut command)
+    };
+    let mut second = member("1", SECRET);
+    let mut silent = Vec::new();
+    until("it listens", || TcpStream::connect(&addresses[1]).map(|socket| silent.push(socket)).is_ok());
+    silent.extend((0..20).map(|_| TcpStream::connect(&addresses[1]).expect("it listens")));
+    for garbage in [&b"GET / HTTP/1.0\r\n\r\n"[..], &[0; 3000], &[40, 0].repeat(30)] {
+        let mut socket = TcpStream::connect(&addresses[1]).expect("it listens");
+        // It may hang up in the middle.
+        let _ = socket.write_all(garbage);
+        assert_eq!(0, socket.read(&mut [0; 10]).unwrap_or(0), "it answers garbage");
+    }
+    second.await_err("refused a connection peer=127.0.0.1:");
+    second.await_err("reason=what it sends is no handshake");
+    second.await_err("reason=it has not completed the handshake within 2 s");
+
+    let wrong = SECRET.replace('0', "f");
+    let stranger = member("0", &wrong);
+    stranger.await_err("it has another secret");
+    drop(stranger);
+    second.await_err("it has another secret");
+
+    // A silent connection does not hold up the handshakes of others.
+    let start_of_silence = Instant::now();
+    silent.extend((0..5).map(|_| TcpStream::connect(&addresses[1]).expect("it listens")));
+    let mut first = member("0", SECRET);
+    let (first, second) = (first.end(SOON), second.end(SOON));
+    assert!(start_of_silence.elapsed() < Duration::from_secs(10));
+    assert_eq!((Some(0), Some(0), ""), (first.code, second.code, first.err.as_str()), "{second:?}");
+    assert_eq!("", second.out);
+    let text = format!("{}{}", first.out, second.err);
+    assert!(![SECRET, &wrong].iter().any(|secret| text.contains(*secret)), "it shows the secret");
+    let summary: Value = serde_json::from_str(&first.out).expect("one JSON object");
+    assert_eq!(Some(5000), summary["records"].as_u64());
+    let lines = read(&folder, "out.jsonl");
+    assert_eq!(0, run(&["run", &path, "-q"]).code.unwrap_or(1));
+    assert_eq!(read(&folder, "out.jsonl"), lines);
+}
+
+#[test]
+fn a_mesh_that_is_up_listens_no_more() {
+    let (_folder, mut observed) = endless(&["-n", "2"]);
+    let members = observed.members(2);
+    let refused = TcpStream::connect(&members[1].address).expect_err("it still listens");
+    assert_eq!(std::io::ErrorKind::ConnectionRefused, refused.kind());
+    signal(observed.child.id(), "INT");
+    assert_eq!(Some(130), observed.end(Duration::from_secs(3)).code);
+}
+
+#[test]
+fn processes_that_run_something_else_do_not_meet() {
+    let (_hosts, hosts, _) = hostfile(2);
+    let (_folder, path) = pipeline(GENERATED);
+    let (_other_folder, other) = pipeline(&GENERATED.replace("threshold = 4", "threshold = 3"));
+    let member = |process: &str, path: &str, workers: &str| {
+        start(&mut tidewatch(&["run", path, "-n", "2", "-w", workers, "-p", process, "-h", &hosts]))
+    };
+    let second = member("1", &path, "1");
+    for stranger in [member("0", &other, "1"), member("0", &path, "2")] {
+        stranger.await_err("is of another run");
+    }
+    second.await_err("is of another run");
+}
+
+#[test]
+fn a_mesh_that_leaves_the_machine_needs_a_secret() {
+    let folder = tempfile::tempdir().expect("there is room for it");
+    let (_pipeline, path) = pipeline(GENERATED);
+    let hosts = folder.path().join("hosts").display().to_string();
+    for addresses in ["10.1.2.3:2101\n127.0.0.1:2101\n", "127.0.0.1:2101\n0.0.0.0:2101\n"] {
+        fs::write(&hosts, addresses).expect("it can be written");
+        for process in ["0", "1"] {
+            let arguments = ["-n", "2", "-p", process, "-h", &hosts];
+            let said = run(&[&["run", &path], &arguments[..]].concat());
+            assert_eq!((Some(2), ""), (said.code, said.out.as_str()));
+            assert!(said.err.contains("TIDEWATCH_SECRET must hold the secret"), "{}", said.err);
+            let own = start(example("cluster_member").args(arguments)).end(SOON);
+            assert_eq!(Some(2), own.code);
+            assert!(own.err.contains("TIDEWATCH_SECRET must hold the secret"), "{}", own.err);
+        }
+    }
+    let mut command = tidewatch(&["run", &path, "-n", "2", "-p", "0", "-h", &hosts]);
+    let said = start_as_it_is(command.env("TIDEWATCH_SECRET", "abc")).end(SOON);
+    assert!(said.code == Some(2) && said.err.contains("64 hexadecimal digits"), "{said:?}");
+}
+
+#[test]
+fn arguments_that_do_not_go_together_are_refused() {
+    let (_folder, path) = pipeline(GENERATED);
+    let (_hosts, hosts, _) = hostfile(2);
+    let missing = "no/such/hosts";
+    for (arguments, code, part) in [
+        (&["-n", "2", "-p", "0"][..], 2, "--hostfile"),
+        (&["-n", "2", "-h", &hosts], 2, "-h needs -p"),
+        (&["-n", "2", "-p", "2", "-h", &hosts], 2, "-p 2 is not below -n 2"),
+        (&["-n", "3", "-p", "2", "-h", &hosts], 2, "has 2 addresses, but -n is 3"),
+        (&["-n", "2", "-p", "0", "-h", missing], 1, missing),
+        (&["-n", "0"], 2, "0"),
+    ] {
+        let said = run(&[&["run", &path], arguments].concat());
+        assert_eq!((Some(code), ""), (said.code, said.out.as_str()), "{arguments:?}: {}", said.err);
+        assert!(said.err.contains(part), "{arguments:?}: {}", said.err);
+    }
+    for help in [
+        run(&["run", "-h"]),
+        run(&["run", &path, "-h"]),
+        start(example("cluster_member").arg("-h")).end(SOON),
+    ] {
+        assert_eq!((Some(0), ""), (help.code, help.err.as_str()));
+        for flag in ["--workers", "--processes", "--process ", "--hostfile", "--help"] {
+            assert!(help.out.contains(flag), "{}", help.out);
+        }
+    }
+}
