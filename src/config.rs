@@ -41,17 +41,9 @@ pub use spec::{
 ///
 /// [`Error::Io`] if it cannot be read, [`Error::Config`] if it is wrong.
 pub fn read(path: &Path, registry: &Registry) -> Result<PipelineFile, Error> {
-    read_text(path, &load(path)?, registry)
-}
-
-/// The text of a pipeline file.
-pub(crate) fn load(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Io { what: path.display().to_string(), source })
-}
-
-/// Reads the text of the pipeline file at `path`, with variables from the environment of the process.
-pub(crate) fn read_text(path: &Path, text: &str, registry: &Registry) -> Result<PipelineFile, Error> {
-    parse(&path.display().to_string(), text, &|variable| std::env::var(variable).ok(), registry)
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|source| Error::Io { what: name.clone(), source })?;
+    parse(&name, &text, &|variable| std::env::var(variable).ok(), registry)
 }
 
 /// Reads the text of a pipeline file called `name`, with variables from `environment`.
