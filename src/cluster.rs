@@ -190,7 +190,10 @@ where
         End::Done => Ok(Outcome::Done),
         End::Interrupted => Ok(Outcome::Interrupted),
         End::FailedElsewhere(error) => Err(error),
-        End::Failed => Err(error.unwrap_or_else(|| Error::Internal("no error".to_owned()))),
+        End::Failed => {
+            let error = error.or_else(|| control.take_failure().map(Error::from));
+            Err(error.unwrap_or_else(|| Error::Internal("the run has failed without an error".to_owned())))
+        }
     }
 }
 

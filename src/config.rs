@@ -41,19 +41,10 @@ pub use spec::{
 ///
 /// [`Error::Io`] if it cannot be read, [`Error::Config`] if it is wrong.
 pub fn read(path: &Path, registry: &Registry) -> Result<PipelineFile, Error> {
-    read_text(path, &load(path)?, registry)
-}
-
-/// The text of a pipeline file.
-pub(crate) fn load(path: &Path) -> Result<String, Error> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|source| Error::Io { what: name.clone(), source })?;
-    String::from_utf8(bytes).map_err(|error| reader::not_text(&name, &error))
-}
-
-/// Reads the text of the pipeline file at `path`, with variables from the environment of the process.
-pub(crate) fn read_text(path: &Path, text: &str, registry: &Registry) -> Result<PipelineFile, Error> {
-    parse(&path.display().to_string(), text, &|variable| std::env::var(variable).ok(), registry)
+    let text = String::from_utf8(bytes).map_err(|error| reader::not_text(&name, &error))?;
+    parse(&name, &text, &|variable| std::env::var(variable).ok(), registry)
 }
 
 /// Reads the text of a pipeline file called `name`, with variables from `environment`.

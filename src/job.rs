@@ -66,6 +66,13 @@ impl Job {
         &self.0.file
     }
 
+    /// What processes must have in common to run it together: all but where its sinks write to.
+    pub fn identity(&self) -> String {
+        let PipelineFile { name, sources, steps, detects, sinks, limits } = self.file();
+        let streams: Vec<_> = sinks.iter().map(|sink| sink.stream).collect();
+        format!("{:?}", (name, sources, steps, detects, streams, limits))
+    }
+
     /// The names of what its records carry.
     pub fn schema(&self) -> &Schema {
         &self.0.schema

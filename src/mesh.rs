@@ -118,6 +118,17 @@ impl Mesh {
                 End::FailedElsewhere(Error::Peer { process, address, message, code, told })
             }
             Some(_) => End::Failed,
+            // What only the last reports have shown has been shown to all.
+            None if self.watch.control().failed() && self.me > 0 && self.supervised => {
+                End::FailedElsewhere(Error::Peer {
+                    process: 0,
+                    address: self.addresses[0].clone(),
+                    message: String::new(),
+                    code: 2,
+                    told: true,
+                })
+            }
+            None if self.watch.control().failed() => End::Failed,
             None if departure.interrupted => End::Interrupted,
             None => End::Done,
         }

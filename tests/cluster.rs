@@ -359,6 +359,25 @@ fn processes_that_run_something_else_do_not_meet() {
 }
 
 #[test]
+fn processes_that_find_other_partitions_end() {
+    let (_hosts, hosts, _) = hostfile(2);
+    let (_pipeline, path) = pipeline(&STDIN.replace("\"stdio\"", "\"file\"\noptions = { path = \"*.csv\" }"));
+    let member = |process: &str, files: &[&str]| {
+        let folder = tempfile::tempdir().expect("there is room for it");
+        for file in files {
+            fs::write(folder.path().join(file), "1,k,1\n").expect("it can be written");
+        }
+        let mut command = tidewatch(&["run", &path, "-n", "2", "-p", process, "-h", &hosts]);
+        (start(command.current_dir(&folder)), folder)
+    };
+    let ((mut first, _one), (mut second, _two)) = (member("0", &["1.csv", "2.csv"]), member("1", &["1.csv"]));
+    for ended in [first.end(SOON), second.end(SOON)] {
+        assert_eq!(Some(2), ended.code, "{ended:?}");
+        assert!(ended.err.contains("finds other partitions of source \"lines\""), "{ended:?}");
+    }
+}
+
+#[test]
 fn a_mesh_that_leaves_the_machine_needs_a_secret() {
     let folder = tempfile::tempdir().expect("there is room for it");
     let (_pipeline, path) = pipeline(GENERATED);

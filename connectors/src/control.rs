@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tidewatch_dataflows::operators::Tally;
 use tidewatch_dataflows::EventTime;
 use timely::dataflow::ProbeHandle;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Error;
 pub use counts::{Counts, Totals};
@@ -32,13 +33,14 @@ struct Shared {
     failure: Mutex<Option<Error>>,
     held: Mutex<BTreeMap<(usize, usize), EventTime>>,
     frozen: Mutex<usize>,
+    listed: Mutex<BTreeMap<usize, (String, u64)>>,
     others: Mutex<BTreeMap<usize, Bulletin>>,
     changes: Mutex<u64>,
     change: Condvar,
 }
 
 /// How a process stands in a run: what the other processes must know of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bulletin {
     /// Whether it stops without finalising what is not final.
     pub interrupted: bool,
@@ -46,6 +48,8 @@ pub struct Bulletin {
     pub frozen: usize,
     /// The lowest watermark that its ingest operators hold; settled once all its workers are frozen.
     pub held: Option<EventTime>,
+    /// A hash of the partitions that each of its ingest operators has found.
+    pub listed: BTreeMap<usize, u64>,
     /// What it has counted.
     pub totals: Totals,
 }
@@ -152,6 +156,13 @@ impl Control {
         self.0.interrupted.load(Ordering::Acquire)
     }
 
+    /// Notes which partitions of a source this process has found.
+    pub(crate) fn list(&self, ingest: usize, source: &str, partitions: &[String]) {
+        let hash = xxh3_64(partitions.join("\0").as_bytes());
+        lock(&self.0.listed).insert(ingest, (source.to_owned(), hash));
+        self.notify();
+    }
+
     /// Notes the time at which an ingest operator of a worker holds its least capability; `None` once it has ended.
     pub(crate) fn hold(&self, worker: usize, ingest: usize, watermark: Option<EventTime>) {
         let mut held = lock(&self.0.held);
@@ -201,14 +212,26 @@ impl Control {
             interrupted: self.interrupted(),
             frozen,
             held: lock(&self.0.held).values().min().copied(),
+            listed: lock(&self.0.listed).iter().map(|(ingest, (_, hash))| (*ingest, *hash)).collect(),
             totals: Totals::of(&self.0.counts, &self.0.tally),
         }
     }
 
-    /// Takes note of how another process stands; if it is interrupted, so is this one.
+    /// Takes note of how another process stands. If it is interrupted, so is this one; if it has found other
+    /// partitions, the run fails, because a partition would be read by nobody.
     pub fn hear(&self, process: usize, bulletin: Bulletin) {
+        let differs = lock(&self.0.listed).iter().find_map(|(ingest, (source, hash))| {
+            bulletin.listed.get(ingest).is_some_and(|other| other != hash).then(|| source.clone())
+        });
+        let interrupts = bulletin.interrupted && !self.interrupted();
         lock(&self.0.others).insert(process, bulletin);
-        if bulletin.interrupted && !self.interrupted() {
+        if let Some(source) = differs.filter(|_| !self.failed()) {
+            let reason = format!(
+                "process {process} finds other partitions of source \"{source}\" than this one: all must find the same"
+            );
+            self.fail(Error::Configuration(reason));
+        }
+        if interrupts {
             self.interrupt();
         }
     }
@@ -256,6 +279,20 @@ mod tests {
         one.hear(1, two.bulletin());
         assert_eq!((Some(at(4_000)), true), (one.watermark(), one.interrupted()));
         assert_eq!((7, Some((at(0), at(2)))), (one.totals().records, one.totals().span));
+    }
+
+    #[test]
+    fn a_process_that_finds_other_partitions_ends_the_run() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let (one, two) = (Control::default(), Control::default());
+        one.list(1, "logs", &names(&["a", "b"]));
+        one.hear(1, two.bulletin());
+        two.list(1, "logs", &names(&["a", "b"]));
+        one.hear(1, two.bulletin());
+        assert!(!one.failed());
+        two.list(1, "logs", &names(&["a"]));
+        one.hear(1, two.bulletin());
+        assert!(one.take_failure().is_some_and(|error| error.to_string().contains("\"logs\"")));
     }
 
     #[test]

@@ -159,11 +159,14 @@ impl Input {
     }
 
     /// The partitions that worker `index` of `peers` owns, in order of their names.
-    fn partitions(&self, index: usize, peers: usize) -> Result<Vec<Partition>, Error> {
+    fn partitions(&self, index: usize, peers: usize, ingest: usize) -> Result<Vec<Partition>, Error> {
         let mut names = self.source.partitions()?;
         names.sort_unstable();
         names.dedup();
         let is_local = self.source.is_local();
+        if !is_local {
+            Control::current().list(ingest, &self.name, &names);
+        }
         names.retain(|name| index == if is_local { 0 } else { owner(name, peers) });
         Ok(names.iter().map(|name| Partition::new(&self.name, name)).collect())
     }
@@ -199,8 +202,9 @@ impl Input {
         builder.set_notify_for(0, FrontierInterest::Never);
 
         let open = |partition| Feed::open(self, partition, waker());
-        let opened: Result<Vec<Feed>, Error> =
-            self.partitions(index, peers).and_then(|partitions| partitions.into_iter().map(open).collect());
+        let opened: Result<Vec<Feed>, Error> = self
+            .partitions(index, peers, ingest)
+            .and_then(|partitions| partitions.into_iter().map(open).collect());
         let mut feeds = opened.unwrap_or_else(|error| {
             control.fail(error);
             Vec::new()

@@ -40,10 +40,9 @@ impl Run {
         }
         let path =
             self.file.as_deref().ok_or_else(|| Error::Usage("run needs a PIPELINE.toml".to_owned()))?;
-        let text = config::load(path)?;
-        let job = Job::new(config::read_text(path, &text, registry)?, registry)?;
+        let job = Job::new(config::read(path, registry)?, registry)?;
         // What is wrong so far is said once, before there are other processes.
-        let cluster = self.cluster.enter(&text)?;
+        let cluster = self.cluster.enter(&job.identity())?;
         let control = Control::default();
         cluster::abort_on_panic(&cluster);
         cluster::interrupt_on_signals(&control, &cluster)?;

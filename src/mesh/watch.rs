@@ -112,7 +112,7 @@ impl Watch {
     }
 
     pub(super) fn hear(&self, process: usize, report: Report) {
-        self.control.hear(process, report.bulletin);
+        self.control.hear(process, report.bulletin.clone());
         if let Some(failed) = &report.failed {
             self.fail(failed.clone());
         }
