@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use tidewatch_connectors::stdio::Stdout;
 use tidewatch_connectors::Control;
@@ -61,11 +60,10 @@ impl Run {
             })
         };
 
-        let start = Instant::now();
         let quiet = voice.quiet || voice.json || show || !speaks;
         let progress = Progress::new(&control, job.size(), quiet);
         let outcome = progress.during(|| job.run(cluster, &control, outputs))?;
-        let summary = Summary::new(control.totals(), outcome, start.elapsed());
+        let summary = Summary::new(control.totals(), outcome, control.elapsed());
         if speaks && voice.json {
             super::say(&summary.json())?;
         } else if speaks && !voice.quiet {
