@@ -117,10 +117,14 @@ impl Error {
 
 /// The exit code of a program whose source or sink fails.
 pub(crate) fn exit_code_of(error: &tidewatch_connectors::Error) -> u8 {
-    use tidewatch_connectors::Error::{Configuration, Io};
     match error {
-        Io { source, .. } if source.kind() == io::ErrorKind::BrokenPipe => 0,
-        Configuration(_) => 2,
+        // Of no other sink is a reader that has gone harmless.
+        ConnectorError::Io { what, source }
+            if what == STDOUT && source.kind() == io::ErrorKind::BrokenPipe =>
+        {
+            0
+        }
+        ConnectorError::Configuration(_) | ConnectorError::Parameter(_) => 2,
         _ => 1,
     }
 }

@@ -110,28 +110,26 @@ impl Mesh {
         let departure = self.watch.departure();
         match departure.failed {
             Some(Failed { process, reason: Reason::Error(code, message) }) if process != self.me => {
-                if error.is_some() && !self.supervised {
-                    return End::Failed;
+                match error {
+                    Some(_) if !self.supervised => End::Failed,
+                    _ => End::FailedElsewhere(self.error_of(process, code, message)),
                 }
-                let address = self.addresses.get(process).cloned().unwrap_or_default();
-                let told = self.supervised;
-                End::FailedElsewhere(Error::Peer { process, address, message, code, told })
             }
             Some(_) => End::Failed,
-            // What only the last reports have shown has been shown to all.
-            None if self.watch.control().failed() && self.me > 0 && self.supervised => {
-                End::FailedElsewhere(Error::Peer {
-                    process: 0,
-                    address: self.addresses[0].clone(),
-                    message: String::new(),
-                    code: 2,
-                    told: true,
-                })
+            // What only the last reports have shown, they have shown to all.
+            None if self.watch.control().failed() && (self.me == 0 || !self.supervised) => End::Failed,
+            None if self.watch.control().failed() => {
+                End::FailedElsewhere(self.error_of(0, 2, "it finds other partitions".to_owned()))
             }
-            None if self.watch.control().failed() => End::Failed,
             None if departure.interrupted => End::Interrupted,
             None => End::Done,
         }
+    }
+
+    /// The error of another process. Supervised ones have said it where this one would.
+    fn error_of(&self, process: usize, code: u8, message: String) -> Error {
+        let address = self.addresses.get(process).cloned().unwrap_or_default();
+        Error::Peer { process, address, message, code, told: self.supervised }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -16,7 +16,6 @@ pub struct Progress {
     bar: ProgressBar,
     control: Control,
     size: Option<u64>,
-    start: Instant,
 }
 
 impl Progress {
@@ -31,7 +30,7 @@ impl Progress {
         if quiet || !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        Self { bar, control: control.clone(), size, start: Instant::now() }
+        Self { bar, control: control.clone(), size }
     }
 
     /// A sink that writes to the terminal on which the bar is: what it is given appears above the bar.
@@ -42,7 +41,7 @@ impl Progress {
     /// Shows where the run is now.
     pub fn tick(&self) {
         let Totals { records, position, .. } = self.control.totals();
-        let rate = records as f64 / self.start.elapsed().as_secs_f64().max(1e-3);
+        let rate = records as f64 / self.control.elapsed().as_secs_f64().max(1e-3);
         let reached = self.control.watermark().filter(|time| *time > EventTime::MIN);
         let reached = reached.map_or_else(|| "-".to_owned(), |time| time.to_string());
         self.bar.set_message(format!(
@@ -96,7 +95,7 @@ impl<S: Sink> Sink for Above<S> {
 pub struct Summary {
     /// What it counted, over all processes. Each record is scored, late, malformed, or, after an interruption, not final yet.
     pub totals: Totals,
-    /// Wall time.
+    /// Wall time since the first worker has started, without the wait for other processes.
     pub elapsed: Duration,
     /// Whether the run was interrupted.
     pub interrupted: bool,

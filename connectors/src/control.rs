@@ -8,8 +8,8 @@ mod counts;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidewatch_dataflows::operators::Tally;
@@ -26,6 +26,7 @@ pub struct Control(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
+    start: OnceLock<Instant>,
     counts: Counts,
     tally: Arc<Tally>,
     interrupted: AtomicBool,
@@ -73,6 +74,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Control {
     /// Makes this the control of the dataflows that the current thread builds from now on.
     pub fn install(&self) {
+        self.0.start.get_or_init(Instant::now);
         let local = Local { control: self.clone(), probes: Vec::new(), ingests: 0 };
         CURRENT.with(|current| *current.borrow_mut() = Some(local));
     }
@@ -100,6 +102,11 @@ impl Control {
                 local.probes.push(probe);
             }
         });
+    }
+
+    /// Wall time since the first worker has started.
+    pub fn elapsed(&self) -> Duration {
+        self.0.start.get().map(Instant::elapsed).unwrap_or_default()
     }
 
     /// What ingest counts in this process.

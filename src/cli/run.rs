@@ -3,7 +3,6 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use tidewatch_connectors::egress::Output;
 use tidewatch_connectors::format::TableEncoder;
@@ -74,9 +73,8 @@ impl Run {
             })
         };
 
-        let start = Instant::now();
         let outcome = progress.during(|| job.run(cluster, &control, outputs))?;
-        let summary = Summary::new(control.totals(), outcome, start.elapsed());
+        let summary = Summary::new(control.totals(), outcome, control.elapsed());
         info!(?outcome, records = summary.totals.records, anomalies = summary.totals.anomalies, "run ended");
         if speaks && voice.json {
             super::say(&summary.json())?;
