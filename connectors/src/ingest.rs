@@ -155,6 +155,33 @@ impl Input {
         &self.source
     }
 
+    /// The name of the source.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What decodes the source's payloads; none if its records need no decoding.
+    pub fn format(&self) -> Option<&Arc<dyn Format>> {
+        self.format.as_ref()
+    }
+
+    /// The same input with its source and journal behind others, as something that watches them.
+    pub(crate) fn behind(mut self, wrap: impl FnOnce(&Self) -> (Arc<dyn Source>, Arc<dyn Journal>)) -> Self {
+        (self.source, self.journal) = wrap(&self);
+        self
+    }
+
+    /// The same input from a recording of its source, with the decisions of `journal` and no others.
+    pub(crate) fn replaying(mut self, source: Arc<dyn Source>, journal: Arc<dyn Journal>) -> Self {
+        (self.source, self.journal, self.idle) = (source, journal, None);
+        self
+    }
+
+    /// Where its decisions are kept.
+    pub(crate) fn decisions(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
     /// The partitions that worker `index` of `peers` owns, in order of their names.
     fn partitions(&self, index: usize, peers: usize) -> Result<Vec<Partition>, Error> {
         let mut names = self.source.partitions()?;
