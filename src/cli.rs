@@ -1,8 +1,10 @@
-//! The command line: `tidewatch run | check | generate | detectors`.
+//! The command line: `tidewatch run | record | replay | check | generate | detectors`.
 
 mod check;
 mod detectors;
 mod generate;
+mod record;
+mod replay;
 mod run;
 
 use std::ffi::OsString;
@@ -34,6 +36,8 @@ struct Arguments {
 const AFTER_HELP: &str = "\
 Examples:
   tidewatch run examples/nab.toml -w 2        run a pipeline on two workers
+  tidewatch run live.toml --record live.tide  run it and record its sources
+  tidewatch replay live.tide live.toml        run it again on what was recorded
   tidewatch check examples/nab.toml           validate a pipeline file without running it
   tidewatch detectors                         list the detectors
   tidewatch detectors ewma-z                  what a detector takes and gives
@@ -47,6 +51,12 @@ enum Command {
     /// Runs a pipeline until its sources end, or Ctrl-C.
     #[command(after_help = EXIT_CODES)]
     Run(run::Run),
+    /// Records the sources of a pipeline, for replays.
+    #[command(after_help = record::AFTER_HELP)]
+    Record(record::Record),
+    /// Runs a pipeline on a recording of its sources, with the same results.
+    #[command(after_help = replay::AFTER_HELP)]
+    Replay(replay::Replay),
     /// Validates a pipeline file without running it.
     #[command(after_help = EXIT_CODES)]
     Check(check::Check),
@@ -85,6 +95,8 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
     let voice = Voice { quiet: arguments.quiet, json: arguments.json };
     let result = match arguments.command {
         Command::Run(run) => run.execute(&registry, voice),
+        Command::Record(record) => record.execute(&registry, voice),
+        Command::Replay(replay) => replay.execute(&registry, voice),
         Command::Check(check) => check.execute(&registry, voice),
         Command::Generate(generate) => generate.execute(voice),
         Command::Detectors(detectors) => detectors.execute(&registry, voice),

@@ -32,6 +32,9 @@ pub enum Error {
     /// The run was interrupted; what was final has been written.
     #[error("interrupted")]
     Interrupted,
+    /// A recording was damaged; what came before the damages was replayed. One line per damage.
+    #[error("{0}")]
+    Damaged(String),
     /// Something that cannot happen, did.
     #[error("internal error: {0}")]
     Internal(String),
@@ -48,7 +51,7 @@ impl Error {
             Self::Config(_) | Self::Usage(_) | Self::Parameter(_) => 2,
             Self::Connector(tidewatch_connectors::Error::Configuration(_)) => 2,
             Self::Interrupted => 130,
-            Self::Io { .. } | Self::Connector(_) | Self::Internal(_) => 1,
+            Self::Io { .. } | Self::Connector(_) | Self::Damaged(_) | Self::Internal(_) => 1,
         }
     }
 

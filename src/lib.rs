@@ -12,6 +12,7 @@ pub mod error;
 pub mod job;
 pub mod progress;
 pub mod registry;
+pub mod replay;
 
 #[doc(inline)]
 pub use {tidewatch_connectors as connectors, tidewatch_dataflows as dataflows};

@@ -77,9 +77,14 @@ threshold = 1
 #[test]
 fn help_names_options_and_exit_codes() {
     let global = ["--verbose", "--quiet", "--json", "--help"];
-    let own: [(&[&str], &[&str]); 5] = [
-        (&[], &["run", "check", "generate", "detectors", "--version"]),
-        (&["run"], &["--workers", "PIPELINE.toml"]),
+    let own: [(&[&str], &[&str]); 7] = [
+        (&[], &["run", "record", "replay", "check", "generate", "detectors", "--version"]),
+        (&["run"], &["--workers", "--record", "PIPELINE.toml"]),
+        (&["record"], &["--workers", "--out", "PIPELINE.toml"]),
+        (
+            &["replay"],
+            &["--workers", "--speed", "--from", "--to", "--out", "--stream", "RECORDING", "PIPELINE.toml"],
+        ),
         (&["check"], &["PIPELINE.toml"]),
         (
             &["generate"],

@@ -8,3 +8,4 @@ mod harness;
 mod ingest;
 mod layering;
 mod readme;
+mod replay;

@@ -35,6 +35,11 @@ const MAX_RECORDS: usize = 1 << 16;
 /// The most bytes of a column of a block, decompressed.
 const MAX_SECTION: usize = 64 << 20;
 
+/// A fingerprint of a format, by all that its rows depend on; never zero.
+pub fn fingerprint(description: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(description.as_bytes()).max(1)
+}
+
 /// A recording that can be read.
 #[derive(Clone)]
 pub struct Recording(Arc<Contents>);

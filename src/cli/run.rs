@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tidewatch_connectors::recording::Recorder;
 use tidewatch_connectors::stdio::Stdout;
 use tidewatch_connectors::Control;
 
@@ -25,6 +26,9 @@ pub(super) struct Run {
     /// The pipeline file.
     #[arg(value_name = "PIPELINE.toml")]
     file: PathBuf,
+    /// Also record the sources, for `tidewatch replay`, in a file that does not exist yet.
+    #[arg(long, value_name = "FILE")]
+    record: Option<String>,
     #[command(flatten)]
     cluster: Cluster,
 }
@@ -32,6 +36,8 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn execute(&self, registry: &Registry, voice: Voice) -> Result<(), Error> {
         let job = Job::new(config::read(&self.file, registry)?, registry)?;
+        let recorder = self.record.as_deref().map(Recorder::create).transpose()?;
+        let job = recorder.as_ref().map_or(job.clone(), |recorder| job.recorded(recorder));
         let control = Control::default();
         interrupt_on_signals(&control)?;
 
@@ -52,13 +58,19 @@ impl Run {
 
         let start = Instant::now();
         let progress = Progress::new(&control, job.size(), voice.quiet || voice.json || show);
-        let outcome = progress.during(|| job.run(self.cluster, &control, outputs))?;
+        let outcome = progress.during(|| job.run(self.cluster, &control, outputs));
+        // If the recording failed, that is why the run did.
+        let recorded = recorder.map(|recorder| recorder.finish()).transpose()?;
+        let outcome = outcome?;
         let summary = Summary::new(&control, outcome, start.elapsed());
         if voice.json {
             super::say(&summary.json())?;
         } else if !voice.quiet {
             eprintln!("{}", summary.text());
             self.point_at_rejections(&job, &summary);
+            if let (Some(recorded), Some(path)) = (recorded, &self.record) {
+                eprintln!("{}", super::record::text(&recorded, path));
+            }
         }
         match outcome {
             Outcome::Done => Ok(()),

@@ -96,6 +96,7 @@ impl Contents {
             contents.add(block)?;
         }
         contents.tell_lost();
+        contents.damages().iter().for_each(|damage| tracing::warn!("{damage}"));
         Ok(contents)
     }
 
