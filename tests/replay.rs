@@ -340,6 +340,33 @@ fn a_replay_refuses_what_it_must_not_do() {
 }
 
 #[test]
+fn a_recording_is_a_source_of_pipelines() {
+    let (folder, own) = recorded();
+    let recorded =
+        |source: &str| format!("connector = \"recording\"\noptions = {{ path = \"r.tide\"{source} }}");
+    let text = fs::read_to_string(folder.path().join("p.toml")).unwrap();
+    let text = text.replacen(
+        "connector = \"file\"\noptions = { path = \"*.csv\" }",
+        &recorded(", source = \"hosts\""),
+        1,
+    );
+    let text = text.replacen(
+        "connector = \"file\"\noptions = { path = \"other.jsonl\" }",
+        &recorded(", source = \"others\""),
+        1,
+    );
+    fs::write(folder.path().join("q.toml"), &text).unwrap();
+    let (code, _, err) = tidewatch(folder.path(), &["run", "q.toml", "-q", "-w", "2"]);
+    assert_eq!((Some(0), ""), (code, &*err));
+    assert!(own == streams(folder.path(), |stream| format!("own-{stream}.jsonl")));
+
+    fs::write(folder.path().join("q.toml"), text.replace(", source = \"others\"", "")).unwrap();
+    assert_eq!(Some(0), tidewatch(folder.path(), &["check", "q.toml"]).0);
+    let (code, _, err) = tidewatch(folder.path(), &["run", "q.toml", "-q"]);
+    assert_eq!((Some(2), "r.tide has 2 sources: name one as \"source\"\n"), (code, &*err));
+}
+
+#[test]
 fn a_range_is_played_alone() {
     let (folder, _) = recorded();
     let arguments = ["replay", "r.tide", "p.toml", "-q", "--stream", "verdicts"];

@@ -26,7 +26,7 @@ use timely::progress::operate::FrontierInterest;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::format::Format;
-use crate::{Control, Error, Journal, MemoryJournal, Partition, Schema, Source};
+use crate::{Control, Decision, Error, Journal, MemoryJournal, Partition, Schema, Source};
 
 use feed::{Feed, Rules};
 use idle::{Standing, Standings};
@@ -171,15 +171,22 @@ impl Input {
         self
     }
 
-    /// The same input from a recording of its source, with the decisions of `journal` and no others.
-    pub(crate) fn replaying(mut self, source: Arc<dyn Source>, journal: Arc<dyn Journal>) -> Self {
-        (self.source, self.journal, self.idle) = (source, journal, None);
+    /// The same input from a recording of its source, which has all decisions.
+    pub(crate) fn replaying(mut self, source: Arc<dyn Source>) -> Self {
+        (self.source, self.journal, self.idle) = (source, Arc::new(MemoryJournal::default()), None);
         self
     }
 
     /// Where its decisions are kept.
-    pub(crate) fn decisions(&self) -> &Arc<dyn Journal> {
+    pub(crate) fn keeper(&self) -> &Arc<dyn Journal> {
         &self.journal
+    }
+
+    /// The decisions of earlier runs on a partition.
+    fn decisions(&self, partition: &Partition) -> Result<Vec<Decision>, Error> {
+        let mut decisions = self.source.decisions(&partition.name)?;
+        decisions.extend(self.journal.decisions(partition.id));
+        Ok(decisions)
     }
 
     /// The partitions that worker `index` of `peers` owns, in order of their names.

@@ -8,13 +8,14 @@
 
 use std::sync::Arc;
 
-use crate::{Decision, Error, Input, Journal, MemoryJournal};
+use crate::{Error, Input};
 use contents::Contents;
 use source::Recorded as RecordedSource;
 
 mod bytes;
 mod codec;
 mod columns;
+mod connector;
 mod contents;
 mod frame;
 mod holes;
@@ -26,6 +27,7 @@ mod tap;
 mod tests;
 mod writer;
 
+pub use connector::RecordingSource;
 pub use contents::Damage;
 pub use play::Play;
 pub use recorder::{Recorded, Recorder};
@@ -96,15 +98,12 @@ impl Recording {
                 return Err(Error::Configuration(message));
             }
         }
-        let journal = MemoryJournal::default();
-        let decisions: Vec<Decision> = source.tracks().flat_map(|track| track.decisions.clone()).collect();
-        decisions.into_iter().try_for_each(|decision| journal.append(decision))?;
         (source.format, source.fingerprint, source.play) =
             (input.format().cloned(), fingerprint, play.clone());
         if play.is_paced() {
             source.first_time().into_iter().for_each(|time| play.starts_with(time));
         }
-        Ok(input.replaying(Arc::new(source), Arc::new(journal)))
+        Ok(input.replaying(Arc::new(source)))
     }
 
     /// The source of this name, as one that gives payloads to be decoded, or rows.

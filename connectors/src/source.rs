@@ -8,7 +8,7 @@ use tidewatch_dataflows::record::KeyText;
 use tidewatch_dataflows::{EventTime, KeyId, Offset, PartitionId};
 use timely::scheduling::SyncActivator;
 
-use crate::Error;
+use crate::{Decision, Error};
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -54,6 +54,15 @@ pub trait Source: Send + Sync {
     ///
     /// [`Error`] if the partition cannot be opened.
     fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error>;
+
+    /// The decisions that were taken when the partition was first read, if the source is a recording.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if they cannot be read.
+    fn decisions(&self, _partition: &str) -> Result<Vec<Decision>, Error> {
+        Ok(Vec::new())
+    }
 
     /// Whether a partition can have no record for a while without having ended, as a followed file can.
     fn falls_silent(&self) -> bool {

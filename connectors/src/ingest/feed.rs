@@ -55,7 +55,7 @@ impl Feed {
             reader,
             decoder: input.format.as_ref().map(|format| format.decoder(&partition.name)),
             watermark: Watermark::new(input.lateness),
-            decisions: input.journal.decisions(partition.id).into(),
+            decisions: input.decisions(&partition)?.into(),
             partition,
             capabilities: None,
             next: Offset(0),

@@ -204,7 +204,7 @@ impl Recorder {
         let shared = self.shared.clone();
         input.behind(|input| {
             let source = TapSource::new(shared.clone(), input, fingerprint);
-            (Arc::new(source), Arc::new(TapJournal::new(shared, input.decisions().clone())))
+            (Arc::new(source), Arc::new(TapJournal::new(shared, input.keeper().clone())))
         })
     }
 

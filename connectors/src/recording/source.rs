@@ -16,7 +16,7 @@ use super::holes::{fill, Said};
 use super::play::Play;
 use crate::format::{Decoder, Format, Row};
 use crate::source::{Decoded, Intake, Raw, Reader, Source, Status};
-use crate::Error;
+use crate::{Decision, Error};
 
 /// How often a reader looks whether the time of its next record has come.
 const TICK: Duration = Duration::from_millis(10);
@@ -89,6 +89,11 @@ impl Source for Recorded {
 
     fn open(&self, partition: &str, from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
         Ok(Box::new(self.reader(partition, from)?))
+    }
+
+    fn decisions(&self, partition: &str) -> Result<Vec<Decision>, Error> {
+        let track = self.contents.track(&self.name, partition);
+        Ok(track.map(|track| track.decisions.clone()).unwrap_or_default())
     }
 
     fn has_append_times(&self) -> bool {

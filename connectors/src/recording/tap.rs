@@ -67,6 +67,14 @@ impl Source for TapSource {
         }))
     }
 
+    fn decisions(&self, partition: &str) -> Result<Vec<Decision>, Error> {
+        let decisions = self.inner.decisions(partition)?;
+        if let Some(part) = self.shared.part(PartitionId::of(&self.name, partition)) {
+            decisions.iter().for_each(|decision| lock(&part).decide(*decision));
+        }
+        Ok(decisions)
+    }
+
     fn falls_silent(&self) -> bool {
         self.inner.falls_silent()
     }

@@ -13,7 +13,7 @@ use super::*;
 use crate::format::{Csv, TimeFormat};
 use crate::source::testing::{waker, Collected};
 use crate::source::{Intake, Raw, Reader, Source, Status};
-use crate::Schema;
+use crate::{Decision, Schema};
 
 /// What a script has a reader give.
 #[derive(Clone, Debug)]
@@ -338,7 +338,7 @@ fn decisions_come_back_in_their_order() {
     let path = folder.path().join("r.tide").display().to_string();
     let recorder = Recorder::create(&path).unwrap();
     let tapped = recorder.record(input.clone(), 1);
-    let journal = tapped.decisions().clone();
+    let journal = tapped.keeper().clone();
     let partition = PartitionId::of("s", "a/1");
     let decision = |offset, watermark| Decision {
         partition,
@@ -353,7 +353,7 @@ fn decisions_come_back_in_their_order() {
     assert_eq!((1, 0, 2), (recorded.partitions, recorded.records, recorded.decisions));
     assert_eq!(std::fs::metadata(&path).unwrap().len(), recorded.bytes);
     let replayed = replay(&path, &input, 1);
-    assert_eq!(vec![decision(0, 6), decision(3, 9)], replayed.decisions().decisions(partition));
+    assert_eq!(vec![decision(0, 6), decision(3, 9)], replayed.source().decisions("a/1").unwrap());
 }
 
 #[test]
@@ -443,7 +443,7 @@ fn a_file_made_by_hand_is_read() {
     let (collected, _) = collect(&replayed, "a/1", 0, 0);
     assert_eq!(vec![HEADER], collected.headers);
     assert_eq!(vec![(2, None, b"100,k,1".to_vec()), (5, Some(3), b"?".to_vec())], collected.raws);
-    let decisions = replayed.decisions().decisions(PartitionId::of("s", "a/1"));
+    let decisions = replayed.source().decisions("a/1").unwrap();
     assert_eq!(
         vec![(5, 70)],
         decisions.iter().map(|one| (one.offset.0, one.watermark.micros())).collect::<Vec<_>>()
