@@ -1,8 +1,10 @@
-//! The command line: `tidewatch run | check | generate | detectors`.
+//! The command line: `tidewatch run | record | replay | check | generate | detectors`.
 
 mod check;
 mod detectors;
 mod generate;
+mod record;
+mod replay;
 mod run;
 
 use std::ffi::OsString;
@@ -38,6 +40,8 @@ const AFTER_HELP: &str = "\
 Examples:
   tidewatch run examples/nab.toml -w 2        run a pipeline on two workers
   tidewatch run examples/nab.toml -n 2        on two processes of this machine
+  tidewatch run live.toml --record live.tide  run it and record its sources
+  tidewatch replay live.tide live.toml        run it again on what was recorded
   tidewatch check examples/nab.toml           validate a pipeline file without running it
   tidewatch detectors                         list the detectors
   tidewatch detectors ewma-z                  what a detector takes and gives
@@ -59,6 +63,10 @@ macro_rules! after_help {
 enum Command {
     #[command(after_help = after_help!("tidewatch run examples/nab.toml -w 2"), disable_help_flag = true)]
     Run(run::Run),
+    #[command(after_help = record::AFTER_HELP)]
+    Record(record::Record),
+    #[command(after_help = replay::AFTER_HELP)]
+    Replay(replay::Replay),
     #[command(after_help = after_help!("tidewatch check examples/nab.toml examples/windows.toml"))]
     Check(check::Check),
     #[command(after_help = after_help!("tidewatch generate --records 100000 --labels --out series.csv"))]
@@ -94,6 +102,8 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
     let voice = Voice { quiet: arguments.quiet, json: arguments.json };
     let result = match arguments.command {
         Command::Run(run) => run.execute(&registry, voice),
+        Command::Record(record) => record.execute(&registry, voice),
+        Command::Replay(replay) => replay.execute(&registry, voice),
         Command::Check(check) => check.execute(&registry, voice),
         Command::Generate(generate) => generate.execute(voice),
         Command::Detectors(detectors) => detectors.execute(&registry, voice),

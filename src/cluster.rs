@@ -18,7 +18,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::mesh::{self, End, Member, Mesh};
 use crate::{log, Error};
-pub use arguments::Arguments;
+pub use arguments::{Arguments, Threads};
 
 /// How long a worker without work sleeps before it looks whether the run was interrupted or has failed.
 const LOOK: Duration = Duration::from_millis(100);

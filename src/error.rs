@@ -58,6 +58,9 @@ pub enum Error {
     /// The run was interrupted; what was final has been written.
     #[error("interrupted")]
     Interrupted,
+    /// A recording was damaged; what came before the damages was replayed. One line per damage.
+    #[error("{0}")]
+    Damaged(String),
     /// Something that cannot happen, did.
     #[error("internal error: {0}")]
     Internal(String),
@@ -80,7 +83,7 @@ impl Error {
             Self::Several(errors) => errors.iter().map(Self::exit_code).max().unwrap_or(1),
             Self::Interrupted => 130,
             Self::Peer { code, .. } => (*code).into(),
-            Self::Io { .. } | Self::Absent { .. } | Self::Internal(_) => 1,
+            Self::Io { .. } | Self::Absent { .. } | Self::Damaged(_) | Self::Internal(_) => 1,
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Barrier};
 use tidewatch_connectors::egress::{Egress, Output};
 use tidewatch_connectors::format::{CsvEncoder, JsonEncoder, TableEncoder};
 use tidewatch_connectors::ingest::Pace;
+use tidewatch_connectors::recording::{Play, Recorder, Recording};
 use tidewatch_connectors::{Control, Ingested, Input, Schema, Sink};
 use tidewatch_dataflows::logic::{DynLogic, Selection, Threshold, Verdict};
 use tidewatch_dataflows::operators::{Keyed, Limits};
@@ -89,6 +90,26 @@ impl Job {
         Self(Arc::new(Parts { inputs, ..Parts::clone(&self.0) }))
     }
 
+    /// The same job, whose sources are recorded while they are read.
+    pub fn recorded(&self, recorder: &Recorder) -> Self {
+        let inputs = self.0.file.sources.iter().zip(&self.0.inputs);
+        let record = |(spec, input): (_, &Input)| recorder.record(input.clone(), input::fingerprint(spec));
+        Self(Arc::new(Parts { inputs: inputs.map(record).collect(), ..Parts::clone(&self.0) }))
+    }
+
+    /// The same job with what was recorded of its sources in their place.
+    ///
+    /// # Errors
+    ///
+    /// If a source was not recorded, or gave something else than the job takes.
+    pub fn replayed(&self, recording: &Recording, play: &Play) -> Result<Self, Error> {
+        let inputs = self.0.file.sources.iter().zip(&self.0.inputs);
+        let inputs =
+            inputs.map(|(spec, input)| recording.replay(input.clone(), play, input::fingerprint(spec)));
+        let inputs = inputs.collect::<Result<_, _>>()?;
+        Ok(Self(Arc::new(Parts { inputs, ..Parts::clone(&self.0) })))
+    }
+
     /// The same job with its logic inside another one, as a test that watches state puts it.
     pub fn within(&self, within: Arc<Within>) -> Self {
         Self(Arc::new(Parts { within: Some(within), ..Parts::clone(&self.0) }))
@@ -149,6 +170,21 @@ impl Job {
         let job = self.clone();
         let opened = Barrier::new(cluster.workers());
         cluster::run(cluster, control, move |worker| job.build(worker, &opened, outputs()))
+    }
+
+    /// Reads the sources until they have ended, or `control` is interrupted, and computes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a source.
+    pub fn read(&self, cluster: Cluster, control: &Control) -> Result<Outcome, Error> {
+        let job = self.clone();
+        cluster::run(cluster, control, move |worker| {
+            worker.dataflow::<EventTime, _, _>(|scope| {
+                job.0.inputs.iter().for_each(|input| drop(input.ingest(scope)));
+            });
+            Ok(())
+        })
     }
 
     /// Builds the dataflow on one worker; `opened` is where the workers of the process meet once their sources are open.

@@ -14,6 +14,7 @@ mod log;
 pub mod mesh;
 pub mod progress;
 pub mod registry;
+pub mod replay;
 mod supervisor;
 
 #[doc(inline)]

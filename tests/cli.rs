@@ -77,11 +77,24 @@ threshold = 1
 #[test]
 fn help_names_options_and_exit_codes() {
     let global = ["--verbose", "--quiet", "--json", "--help"];
-    let own: [(&[&str], &[&str]); 5] = [
-        (&[], &["run", "check", "generate", "detectors", "--version"]),
+    let own: [(&[&str], &[&str]); 7] = [
+        (&[], &["run", "record", "replay", "check", "generate", "detectors", "--version"]),
         (
             &["run"],
-            &["--workers", "--processes", "--process ", "--hostfile", "PIPELINE.toml", "Results go to"],
+            &[
+                "--workers",
+                "--processes",
+                "--process ",
+                "--hostfile",
+                "--record",
+                "PIPELINE.toml",
+                "Results go to",
+            ],
+        ),
+        (&["record"], &["--workers", "--out", "PIPELINE.toml"]),
+        (
+            &["replay"],
+            &["--workers", "--speed", "--from", "--to", "--out", "--stream", "RECORDING", "PIPELINE.toml"],
         ),
         (&["check"], &["PIPELINE.toml"]),
         (

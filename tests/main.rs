@@ -11,3 +11,4 @@ mod ingest;
 mod layering;
 mod readme;
 mod registered;
+mod replay;

@@ -188,6 +188,10 @@ impl Reader for GeneratorReader {
     fn position(&self) -> u64 {
         self.next
     }
+
+    fn label(&self, offset: Offset) -> Option<String> {
+        Some(self.sequence.anomaly_at(self.partition, offset.0)?.name().to_owned())
+    }
 }
 
 #[cfg(test)]

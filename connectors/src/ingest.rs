@@ -27,7 +27,7 @@ use timely::progress::operate::FrontierInterest;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::format::Format;
-use crate::{Control, Error, Journal, MemoryJournal, Partition, Schema, Source};
+use crate::{Control, Decision, Error, Journal, MemoryJournal, Partition, Schema, Source};
 
 use feed::{Feed, Rules};
 use idle::{Standing, Standings};
@@ -156,6 +156,40 @@ impl Input {
     /// The source.
     pub fn source(&self) -> &Arc<dyn Source> {
         &self.source
+    }
+
+    /// The name of the source.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What decodes the source's payloads; none if its records need no decoding.
+    pub fn format(&self) -> Option<&Arc<dyn Format>> {
+        self.format.as_ref()
+    }
+
+    /// The same input with its source and journal behind others, as something that watches them.
+    pub(crate) fn behind(mut self, wrap: impl FnOnce(&Self) -> (Arc<dyn Source>, Arc<dyn Journal>)) -> Self {
+        (self.source, self.journal) = wrap(&self);
+        self
+    }
+
+    /// The same input from a recording of its source, which has all decisions.
+    pub(crate) fn replaying(mut self, source: Arc<dyn Source>) -> Self {
+        (self.source, self.journal, self.idle) = (source, Arc::new(MemoryJournal::default()), None);
+        self
+    }
+
+    /// Where its decisions are kept.
+    pub(crate) fn keeper(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
+    /// The decisions of earlier runs on a partition.
+    fn decisions(&self, partition: &Partition) -> Result<Vec<Decision>, Error> {
+        let mut decisions = self.source.decisions(&partition.name)?;
+        decisions.extend(self.journal.decisions(partition.id));
+        Ok(decisions)
     }
 
     /// The partitions that worker `index` of `peers` owns, in order of their names.

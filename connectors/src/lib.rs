@@ -14,6 +14,7 @@ pub mod generator;
 pub mod ingest;
 pub mod journal;
 pub mod memory;
+pub mod recording;
 pub mod schema;
 pub mod sink;
 pub mod source;

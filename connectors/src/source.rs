@@ -1,13 +1,14 @@
 //! What a source of records is.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use tidewatch_dataflows::record::KeyText;
-use tidewatch_dataflows::{EventTime, Offset, PartitionId};
+use tidewatch_dataflows::{EventTime, KeyId, Offset, PartitionId};
 use timely::scheduling::SyncActivator;
 
-use crate::Error;
+use crate::{Decision, Error};
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -54,6 +55,15 @@ pub trait Source: Send + Sync {
     /// [`Error`] if the partition cannot be opened.
     fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error>;
 
+    /// The decisions that were taken when the partition was first read, if the source is a recording.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if they cannot be read.
+    fn decisions(&self, _partition: &str) -> Result<Vec<Decision>, Error> {
+        Ok(Vec::new())
+    }
+
     /// Whether its partitions are there for the first process of a cluster alone, as standard input is; its first
     /// worker then reads them.
     fn is_local(&self) -> bool {
@@ -87,6 +97,11 @@ pub trait Reader {
     fn position(&self) -> u64 {
         0
     }
+
+    /// What is known of a record beside what it says, as that it is an anomaly; asked right after it was read.
+    fn label(&self, _offset: Offset) -> Option<String> {
+        None
+    }
 }
 
 /// Where a reader stands.
@@ -113,6 +128,35 @@ pub struct Raw<'a> {
     pub payload: &'a [u8],
 }
 
+/// A record of a source that keeps what its format makes of a payload.
+#[derive(Clone, Copy)]
+pub struct Decoded<'a> {
+    /// Its place in the partition.
+    pub offset: Offset,
+    /// Its line in the file, counted from one, if the partition has lines.
+    pub line: Option<u64>,
+    /// When a broker or recording appended it.
+    pub appended: Option<EventTime>,
+    /// When it was observed.
+    pub time: EventTime,
+    /// The hash of `key`.
+    pub id: KeyId,
+    /// The text of its key.
+    pub key: &'a str,
+    /// Its values, in the schema's order.
+    pub values: &'a [f64],
+    /// The bytes that the format decodes; only a record that is rejected needs them.
+    pub payload: &'a dyn Fn() -> Cow<'a, [u8]>,
+}
+
+impl Decoded<'_> {
+    /// Gives the record with its payload.
+    pub(crate) fn with_raw<T>(&self, give: impl FnOnce(Raw<'_>) -> T) -> T {
+        let payload = (self.payload)();
+        give(Raw { offset: self.offset, line: self.line, appended: self.appended, payload: &payload })
+    }
+}
+
 /// Takes the records of one partition.
 ///
 /// After [`ControlFlow::Break`] the reader returns [`Status::More`] without giving another record; the
@@ -132,6 +176,11 @@ pub trait Intake {
 
     /// Takes a record that needs no decoding; `values` are in the schema's order.
     fn row(&mut self, offset: Offset, time: EventTime, key: &KeyText, values: &[f64]) -> ControlFlow<()>;
+
+    /// Takes a record that is decoded already, as the source's format would.
+    fn decoded(&mut self, record: Decoded<'_>) -> ControlFlow<()> {
+        record.with_raw(|raw| self.raw(raw))
+    }
 
     /// Takes a piece of the partition that is not even a record, as a damaged compressed block.
     fn damaged(&mut self, raw: Raw<'_>, reason: String) -> ControlFlow<()>;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tidewatch_connectors::egress::Output;
 use tidewatch_connectors::format::TableEncoder;
+use tidewatch_connectors::recording::Recorder;
 use tidewatch_connectors::stdio::Stdout;
 use tidewatch_connectors::Control;
 use tracing::info;
@@ -28,6 +29,9 @@ pub(super) struct Run {
     /// The pipeline file.
     #[arg(value_name = "PIPELINE.toml", required_unless_present = "hostfile")]
     file: Option<PathBuf>,
+    /// Also record the sources, for `tidewatch replay`, in a file that does not exist yet; with one process.
+    #[arg(long, value_name = "FILE")]
+    record: Option<String>,
     #[command(flatten)]
     cluster: cluster::Arguments,
 }
@@ -40,8 +44,13 @@ impl Run {
         let path =
             self.file.as_deref().ok_or_else(|| Error::Usage("run needs a PIPELINE.toml".to_owned()))?;
         let job = Job::new(config::read(path, registry)?, registry)?;
+        if self.record.is_some() && !self.cluster.is_one_process() {
+            return Err(Error::Usage("--record needs a run of one process, without -n".to_owned()));
+        }
         // What is wrong so far is said once, before there are other processes.
         let cluster = self.cluster.enter(&job.identity())?;
+        let recorder = self.record.as_deref().map(Recorder::create).transpose()?;
+        let job = recorder.as_ref().map_or(job.clone(), |recorder| job.recorded(recorder));
         let control = Control::default();
         cluster::abort_on_panic(&cluster);
         cluster::interrupt_on_signals(&control, &cluster)?;
@@ -73,7 +82,10 @@ impl Run {
             })
         };
 
-        let outcome = progress.during(|| job.run(cluster, &control, outputs))?;
+        let outcome = progress.during(|| job.run(cluster, &control, outputs));
+        // If the recording failed, that is why the run did.
+        let recorded = recorder.map(|recorder| recorder.finish()).transpose()?;
+        let outcome = outcome?;
         let summary = Summary::new(control.totals(), outcome, control.elapsed());
         info!(?outcome, records = summary.totals.records, anomalies = summary.totals.anomalies, "run ended");
         if speaks && voice.json {
@@ -81,6 +93,9 @@ impl Run {
         } else if speaks && !voice.quiet {
             super::complain(&summary.text());
             point_at_rejections(path, &job, &summary);
+            if let (Some(recorded), Some(path)) = (recorded, &self.record) {
+                super::complain(&super::record::text(&recorded, path));
+            }
         }
         match outcome {
             Outcome::Done => Ok(()),

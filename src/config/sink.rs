@@ -7,13 +7,6 @@ use super::reader::{Checked, Reader};
 use super::spec::{SinkFormat, SinkSpec, Stream};
 use super::table::Table;
 
-const STREAMS: [(&str, Stream); 5] = [
-    ("anomalies", Stream::Anomalies),
-    ("verdicts", Stream::Verdicts),
-    ("late", Stream::Late),
-    ("dead_letters", Stream::DeadLetters),
-    ("evictions", Stream::Evictions),
-];
 /// Streams that pipelines will have.
 const PLANNED: [&str; 4] = ["provisional", "alerts", "incidents", "metrics"];
 
@@ -41,9 +34,9 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<Placed>
 
 fn stream(item: &Item<'_>) -> Checked<Stream> {
     let stream = item.text()?;
-    let names = || STREAMS.iter().map(|(name, _)| *name);
-    if let Some((_, stream)) = STREAMS.iter().find(|(name, _)| *name == stream.text) {
-        return Ok(*stream);
+    let names = || Stream::ALL.into_iter().map(Stream::name);
+    if let Some(stream) = Stream::ALL.into_iter().find(|known| known.name() == stream.text) {
+        return Ok(stream);
     }
     if PLANNED.contains(&stream.text.as_str()) {
         let message =

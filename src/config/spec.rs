@@ -215,8 +215,25 @@ pub enum Stream {
     Evictions,
 }
 
+impl Stream {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Anomalies, Self::Verdicts, Self::Late, Self::DeadLetters, Self::Evictions];
+
+    /// The name in pipeline files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Anomalies => "anomalies",
+            Self::Verdicts => "verdicts",
+            Self::Late => "late",
+            Self::DeadLetters => "dead_letters",
+            Self::Evictions => "evictions",
+        }
+    }
+}
+
 /// How results are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SinkFormat {
     /// One JSON object per line.
     Json,

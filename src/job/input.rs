@@ -6,7 +6,7 @@ use tidewatch_connectors::format::{
     Ambiguity, Csv, Format, Framing, Json, Layout, Missing, TimeField, TimeFormat,
 };
 use tidewatch_connectors::ingest::Pace;
-use tidewatch_connectors::{Input, Schema};
+use tidewatch_connectors::{recording, Input, Schema};
 use tidewatch_dataflows::record::Dictionary;
 
 use crate::config::{Ambiguous, FormatKind, LimitsSpec, Policy, SourceSpec, TimeUnit};
@@ -42,6 +42,15 @@ pub(super) fn open(spec: &SourceSpec, limits: LimitsSpec, registry: &Registry) -
         input = input.idle(idle.into());
     }
     Ok(input)
+}
+
+/// What stands for all that the rows of a source depend on beside its payloads, this program included.
+pub(super) fn fingerprint(spec: &SourceSpec) -> u64 {
+    let SourceSpec { format, time, key, labels, values, missing, non_finite, .. } = spec;
+    let version = env!("CARGO_PKG_VERSION");
+    recording::fingerprint(&format!(
+        "{version} {format:?} {time:?} {key:?} {labels:?} {values:?} {missing:?} {non_finite:?}"
+    ))
 }
 
 fn format(spec: &SourceSpec) -> Result<Option<Arc<dyn Format>>, Error> {

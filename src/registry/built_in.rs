@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidewatch_connectors::blackhole::Blackhole;
 use tidewatch_connectors::file::{pattern, FileSink, FileSource};
 use tidewatch_connectors::generator::{self, Generator, Profile};
+use tidewatch_connectors::recording::RecordingSource;
 use tidewatch_connectors::stdio::{Stderr, Stdin, Stdout};
 use tidewatch_connectors::{Error, Sink};
 use tidewatch_dataflows::params::{Default, Kind, ParamError, Parameter, Params};
@@ -52,6 +53,25 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             construct: Arc::new(|_, context| {
                 let source = Stdin::new().framing(context.framing.clone()).max_record(context.max_record);
                 Ok(Arc::new(source))
+            }),
+        },
+        SourceInfo {
+            name: "recording",
+            summary: "a source of a recording, as it was read",
+            parameters: vec![
+                Parameter::required("path", Kind::Text, "the recording"),
+                Parameter::optional(
+                    "source",
+                    Kind::Text,
+                    "the name that the source had, if there are several",
+                ),
+            ],
+            rows: false,
+            append_times: true,
+            falls_silent: |_| false,
+            construct: Arc::new(|options, _| {
+                let path = options.text("path").unwrap_or_default();
+                Ok(Arc::new(RecordingSource::new(path, options.given_text("source").map(str::to_owned))))
             }),
         },
         SourceInfo {

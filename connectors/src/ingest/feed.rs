@@ -12,7 +12,7 @@ use timely::scheduling::SyncActivator;
 use super::rejected::RAW_BYTES;
 use super::{Cause, Input, Rejected};
 use crate::format::{Decoder, Row};
-use crate::source::Raw;
+use crate::source::{Decoded, Raw};
 use crate::{Control, Decision, Error, Intake, Journal, Partition, Reader, Status};
 
 /// What holds for every partition of a source.
@@ -57,7 +57,7 @@ impl Feed {
             reader,
             decoder: input.format.as_ref().map(|format| format.decoder(&partition.name)),
             watermark: Watermark::new(input.lateness),
-            decisions: input.journal.decisions(partition.id).into(),
+            decisions: input.decisions(&partition)?.into(),
             partition,
             capabilities: None,
             next: Offset(0),
@@ -266,15 +266,19 @@ impl Taking<'_> {
             return Err(("the source gives payloads, but has no format".to_owned(), None));
         };
         decoder.decode(raw.payload, self.row).map_err(|reason| (reason, None))?;
-        if let (Some(max), Some(appended)) = (self.rules.max_future, raw.appended) {
-            if self.row.time > appended.saturating_add(max) {
-                let time = self.row.time;
-                let reason =
-                    format!("in the future: {time} is more than {max} after it was appended, {appended}");
-                return Err((reason, Some(time)));
-            }
+        match self.future(self.row.time, raw.appended) {
+            Some(reason) => Err((reason, Some(self.row.time))),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Why a record is dated too far in the future, if it is.
+    #[inline]
+    fn future(&self, time: EventTime, appended: Option<EventTime>) -> Option<String> {
+        let (max, appended) = self.rules.max_future.zip(appended)?;
+        let is_future = time > appended.saturating_add(max);
+        is_future
+            .then(|| format!("in the future: {time} is more than {max} after it was appended, {appended}"))
     }
 }
 
@@ -314,6 +318,22 @@ impl Intake for Taking<'_> {
         }
         let key = self.dictionary.number(key.id, || key.key.clone(), self.batch);
         self.batch.push(Head::new(time, key, offset), values);
+        self.more()
+    }
+
+    fn decoded(&mut self, record: Decoded<'_>) -> ControlFlow<()> {
+        self.reach(record.offset);
+        let (watermark, time) = (self.watermark.time(), record.time);
+        if let Some(reason) = self.future(time, record.appended) {
+            record.with_raw(|raw| self.reject(Cause::Malformed, watermark, raw, Some(time), reason));
+            return self.more();
+        }
+        if !self.admit(time) {
+            record.with_raw(|raw| self.reject_late(watermark, raw, time));
+            return self.more();
+        }
+        let key = self.dictionary.number(record.id, || Key::new(record.key), self.batch);
+        self.batch.push(Head::new(time, key, record.offset), record.values);
         self.more()
     }
 

@@ -29,6 +29,11 @@ impl Collected {
         Self { every, ..Self::default() }
     }
 
+    /// The same, as if nothing had made it break.
+    pub(crate) fn at_rest(self) -> Self {
+        Self { every: 0, given: 0, ..self }
+    }
+
     fn flow(&mut self) -> ControlFlow<()> {
         self.given += 1;
         match self.every != 0 && self.given.is_multiple_of(self.every) {

@@ -1,0 +1,125 @@
+//! Records what sources give, and gives it again: the same records at the same offsets, with the same decisions.
+//!
+//! A [`Recorder`] stands between an input and its source. A [`Recording`] stands for the source later. Both know
+//! partitions by the names of source and partition, so what is computed from a recording is what was computed from
+//! its source: verdicts, late records, dead letters.
+#![doc = ""]
+#![doc = include_str!("recording/FORMAT.md")]
+
+use std::sync::Arc;
+
+use crate::{Error, Input};
+use contents::Contents;
+use source::Recorded as RecordedSource;
+
+mod bytes;
+mod codec;
+mod columns;
+mod connector;
+mod contents;
+mod frame;
+mod holes;
+mod play;
+mod recorder;
+mod source;
+mod tap;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use connector::RecordingSource;
+pub use contents::Damage;
+pub use play::Play;
+pub use recorder::{Recorded, Recorder};
+
+/// The most records of a block.
+const MAX_RECORDS: usize = 1 << 16;
+/// The most bytes of a column of a block, decompressed.
+const MAX_SECTION: usize = 64 << 20;
+
+/// A fingerprint of a format, by all that its rows depend on; never zero.
+pub fn fingerprint(description: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(description.as_bytes()).max(1)
+}
+
+/// A recording that can be read.
+#[derive(Clone)]
+pub struct Recording(Arc<Contents>);
+
+impl Recording {
+    /// Opens the file at `path`; one that is damaged is open up to the damage.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if it cannot be read, or is not a recording of this version.
+    pub fn open(path: &str) -> Result<Self, Error> {
+        Contents::open(path).map(|contents| Self(Arc::new(contents)))
+    }
+
+    /// The names of the sources that were recorded, sorted.
+    pub fn sources(&self) -> Vec<Arc<str>> {
+        let mut names: Vec<_> = self.0.tracks.values().map(|track| track.described.source.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// What is known to be damaged: what was found when the file was opened, and since then by reading.
+    pub fn damages(&self) -> Vec<Damage> {
+        self.0.damages()
+    }
+
+    /// The same input from the recording of the source with its name, with the recorded decisions and no others.
+    ///
+    /// Payloads are decoded anew by the input's format, unless `fingerprint` is the one that they were recorded with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Configuration`] if no such source was recorded, or its records are not what the input takes.
+    pub fn replay(&self, input: Input, play: &Play, fingerprint: u64) -> Result<Input, Error> {
+        let mut source = self.source(input.name())?;
+        let name = source.name.clone();
+        for track in source.tracks() {
+            let described = &track.described;
+            let path = &self.0.path;
+            if described.rows != input.format().is_none() {
+                let (has, wants) = match described.rows {
+                    true => ("rows", "payloads for a format to decode"),
+                    false => ("payloads", "rows"),
+                };
+                let message = format!("{path}: source \"{name}\" has {has}, and the pipeline wants {wants}");
+                return Err(Error::Configuration(message));
+            }
+            if described.rows && described.schema != *input.schema() {
+                let names = described.schema.key.iter().chain(&described.schema.values).cloned();
+                let names = names.collect::<Vec<_>>().join(", ");
+                let message =
+                    format!("{path}: source \"{name}\" has the key parts and values {names}, and no others");
+                return Err(Error::Configuration(message));
+            }
+        }
+        (source.format, source.fingerprint, source.play) =
+            (input.format().cloned(), fingerprint, play.clone());
+        if play.is_paced() {
+            source.first_time().into_iter().for_each(|time| play.starts_with(time));
+        }
+        Ok(input.replaying(Arc::new(source)))
+    }
+
+    /// The source of this name, as one that gives payloads to be decoded, or rows.
+    fn source(&self, name: &str) -> Result<RecordedSource, Error> {
+        let names = self.sources();
+        let Some(name) = names.iter().find(|known| &***known == name) else {
+            let names = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+            let message = format!("{} has no source \"{name}\"; it has {names}", self.0.path);
+            return Err(Error::Configuration(message));
+        };
+        Ok(RecordedSource {
+            contents: self.0.clone(),
+            name: name.clone(),
+            format: None,
+            fingerprint: 0,
+            play: Play::all(),
+        })
+    }
+}

@@ -1,0 +1,304 @@
+//! Records what sources give, while they give it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tidewatch_dataflows::PartitionId;
+
+use super::codec::{encode, encode_decisions, Described};
+use super::columns::Columns;
+use super::frame::{Head, Kind};
+use super::tap::{TapJournal, TapSource};
+use super::writer::Writer;
+use super::MAX_RECORDS;
+use crate::{Decision, Error, Input};
+
+/// How many batches may wait to be compressed and written; then sources wait.
+const QUEUE: usize = 4;
+/// How long a record stays in memory before it is written, at most, if nothing keeps the disk busy.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the writer looks for such records.
+const LOOK: Duration = Duration::from_secs(1);
+/// How much all partitions together may hold before they write.
+const HELD: usize = 64 << 20;
+/// The least and the most that one partition may hold.
+const HELD_BY_ONE: (usize, usize) = (64 << 10, 4 << 20);
+
+/// Writes a recording; clones write the same one.
+///
+/// Each partition collects records in memory, 4 MiB at most (less if there are many partitions), and up to five
+/// seconds long. A thread of its own compresses and writes them; when the disk is slower than the sources, these wait.
+#[derive(Clone)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+    thread: Arc<Mutex<Option<Thread>>>,
+}
+
+type Thread = JoinHandle<Result<Recorded, Error>>;
+
+/// What a recording holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Partitions, with or without records.
+    pub partitions: u64,
+    /// Records, whatever becomes of them.
+    pub records: u64,
+    /// Watermarks that were forced.
+    pub decisions: u64,
+    /// The length of the file.
+    pub bytes: u64,
+}
+
+/// What the readers of all partitions and the thread that writes share.
+pub(super) struct Shared {
+    path: String,
+    parts: Mutex<BTreeMap<PartitionId, Arc<Mutex<Part>>>>,
+    batches: SyncSender<Message>,
+    failed: AtomicBool,
+    /// The most that one partition may hold.
+    most: usize,
+}
+
+/// What a partition has that is not written yet.
+pub(super) struct Part {
+    number: u32,
+    pub(super) described: Described,
+    is_described: bool,
+    pub(super) columns: Columns,
+    decisions: Vec<Decision>,
+    /// Since when there has been something.
+    pub(super) since: Option<Instant>,
+    /// How much it may hold.
+    pub(super) limit: usize,
+}
+
+enum Message {
+    Batch(Box<Batch>),
+    Close,
+}
+
+struct Batch {
+    partition: u32,
+    /// Comes with the first batch.
+    described: Option<Described>,
+    decisions: Vec<Decision>,
+    columns: Columns,
+    width: usize,
+}
+
+impl Part {
+    pub(super) fn is_full(&self) -> bool {
+        self.columns.len() >= MAX_RECORDS || self.columns.weight() >= self.limit
+    }
+
+    /// Keeps a decision; at one offset only the last one counts.
+    pub(super) fn decide(&mut self, decision: Decision) {
+        match self.decisions.last_mut() {
+            Some(last) if last.offset == decision.offset => *last = decision,
+            _ => self.decisions.push(decision),
+        }
+    }
+
+    fn take(&mut self) -> Box<Batch> {
+        self.since = None;
+        let described = (!self.is_described).then(|| self.described.clone());
+        self.is_described = true;
+        Box::new(Batch {
+            partition: self.number,
+            described,
+            decisions: std::mem::take(&mut self.decisions),
+            columns: std::mem::take(&mut self.columns),
+            width: self.described.schema.values.len(),
+        })
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these locks guard is whole whenever a panic can come.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// A partition that is now read.
+    pub(super) fn open(&self, described: Described) -> Result<Arc<Mutex<Part>>, Error> {
+        let mut parts = lock(&self.parts);
+        if parts.contains_key(&described.id()) {
+            let Described { source, name, .. } = described;
+            let message = format!("partition \"{name}\" of source \"{source}\" is being recorded already");
+            return Err(Error::Configuration(message));
+        }
+        let limit = (HELD / (parts.len() + 1)).max(HELD_BY_ONE.0).min(self.most);
+        let (id, number) = (described.id(), parts.len() as u32);
+        let part = Arc::new(Mutex::new(Part {
+            number,
+            described,
+            is_described: false,
+            columns: Columns::default(),
+            decisions: Vec::new(),
+            since: None,
+            limit,
+        }));
+        parts.insert(id, part.clone());
+        Ok(part)
+    }
+
+    pub(super) fn part(&self, id: PartitionId) -> Option<Arc<Mutex<Part>>> {
+        lock(&self.parts).get(&id).cloned()
+    }
+
+    /// Has what a partition holds written.
+    pub(super) fn flush(&self, part: &mut Part) -> Result<(), Error> {
+        self.batches.send(Message::Batch(part.take())).map_err(|_| self.broken())
+    }
+
+    /// Whether nothing can be written any more; [`Recorder::finish`] says why.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match self.failed.load(Ordering::Acquire) {
+            true => Err(self.broken()),
+            false => Ok(()),
+        }
+    }
+
+    fn broken(&self) -> Error {
+        Error::io(&self.path)(std::io::Error::other("the recording cannot be written any more"))
+    }
+}
+
+impl Recorder {
+    /// Creates the file of a recording.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if it exists or cannot be created.
+    pub fn create(path: &str) -> Result<Self, Error> {
+        Self::holding(path, HELD_BY_ONE.1)
+    }
+
+    /// A recorder whose partitions hold at most `most` bytes before they write.
+    pub(super) fn holding(path: &str, most: usize) -> Result<Self, Error> {
+        let writer = Writer::create(path)?;
+        let (batches, receiver) = sync_channel(QUEUE);
+        let (parts, failed) = (Mutex::default(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { path: path.to_owned(), parts, batches, failed, most });
+        let ours = shared.clone();
+        let thread = thread::Builder::new()
+            .name("tidewatch-record".into())
+            .spawn(move || {
+                let result = Pump { writer, recorded: Recorded::default(), receiver }.run(&ours);
+                ours.failed.store(result.is_err(), Ordering::Release);
+                result
+            })
+            .map_err(Error::io("the thread that writes the recording"))?;
+        Ok(Self { shared, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// The same input, whose records and decisions are recorded as they come.
+    ///
+    /// `fingerprint` stands for everything that the format of the input makes of a payload: where a replay has the
+    /// same one, it uses the rows that were recorded instead of decoding again. Zero means that none has.
+    pub fn record(&self, input: Input, fingerprint: u64) -> Input {
+        let shared = self.shared.clone();
+        input.behind(|input| {
+            let source = TapSource::new(shared.clone(), input, fingerprint);
+            (Arc::new(source), Arc::new(TapJournal::new(shared, input.keeper().clone())))
+        })
+    }
+
+    /// Writes what is left, and the index.
+    ///
+    /// # Errors
+    ///
+    /// What kept the file from being written, now or earlier.
+    pub fn finish(&self) -> Result<Recorded, Error> {
+        let parts: Vec<_> = lock(&self.shared.parts).values().cloned().collect();
+        // If the thread has failed, it says so below.
+        for part in parts {
+            let _ = self.shared.flush(&mut lock(&part));
+        }
+        let _ = self.shared.batches.send(Message::Close);
+        match lock(&self.thread).take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) | None => Err(self.shared.broken()),
+        }
+    }
+}
+
+/// Takes batches to the file.
+struct Pump {
+    writer: Writer,
+    recorded: Recorded,
+    receiver: Receiver<Message>,
+}
+
+impl Pump {
+    fn run(mut self, shared: &Shared) -> Result<Recorded, Error> {
+        let mut next_look = Instant::now() + LOOK;
+        loop {
+            let left = next_look.saturating_duration_since(Instant::now());
+            match self.receiver.recv_timeout(left) {
+                Ok(Message::Batch(batch)) => self.write(*batch)?,
+                Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    next_look = Instant::now() + LOOK;
+                    if self.look(shared)? {
+                        break;
+                    }
+                }
+            }
+        }
+        self.recorded.bytes = self.writer.finish()?;
+        Ok(self.recorded)
+    }
+
+    /// Writes what has waited long enough; `true` if the recording is to be closed.
+    fn look(&mut self, shared: &Shared) -> Result<bool, Error> {
+        let parts: Vec<_> = lock(&shared.parts).values().cloned().collect();
+        for part in parts {
+            // Its reader holds the lock while it waits for us.
+            let Ok(mut part) = part.try_lock() else { continue };
+            if part.since.is_none_or(|since| since.elapsed() < PATIENCE) {
+                continue;
+            }
+            // What the partition has sent comes before what it still holds.
+            while let Ok(message) = self.receiver.try_recv() {
+                match message {
+                    Message::Batch(batch) => self.write(*batch)?,
+                    Message::Close => return Ok(true),
+                }
+            }
+            self.write(*part.take())?;
+        }
+        Ok(false)
+    }
+
+    /// Writes a batch; decisions come before the records that they apply to.
+    fn write(&mut self, mut batch: Batch) -> Result<(), Error> {
+        let Pump { writer, recorded, .. } = self;
+        if let Some(described) = batch.described {
+            let body = described.encode();
+            let head = Head::new(Kind::Partition, batch.partition, &body);
+            writer.write(head.map_err(|wrong| writer.invalid(wrong))?, &body)?;
+            recorded.partitions += 1;
+        }
+        if let (Some(first), Some(last)) = (batch.decisions.first(), batch.decisions.last()) {
+            let (first, last, count) = (first.offset.0, last.offset.0, batch.decisions.len() as u32);
+            let body = encode_decisions(&batch.decisions);
+            let head = Head::new(Kind::Decisions, batch.partition, &body);
+            let head = head.map_err(|wrong| writer.invalid(wrong))?;
+            writer.write(Head { first, last, count, ..head }, &body)?;
+            recorded.decisions += u64::from(count);
+        }
+        if batch.columns.len() > 0 {
+            batch.columns.cut(batch.width);
+            let encoded = encode(&batch.columns, batch.partition, batch.width);
+            let (head, body) = encoded.map_err(|wrong| writer.invalid(wrong))?;
+            writer.write(head, &body)?;
+            recorded.records += u64::from(head.count);
+        }
+        Ok(())
+    }
+}

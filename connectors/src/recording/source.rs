@@ -1,0 +1,309 @@
+//! Gives the records of a recording again.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewatch_dataflows::{EventTime, KeyId, Offset};
+use timely::scheduling::SyncActivator;
+
+use super::codec::Block;
+use super::columns::{Texts, APPENDED, DAMAGED, DECODED, HOLES, KIND, LINE, PAYLOAD, ROW};
+use super::contents::{Contents, Failure, Track};
+use super::holes::{fill, Said};
+use super::play::Play;
+use crate::format::{Decoder, Format, Row};
+use crate::source::{Decoded, Intake, Raw, Reader, Source, Status};
+use crate::{Decision, Error};
+
+/// How often a reader looks whether the time of its next record has come.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A source of a recording.
+#[derive(Clone)]
+pub(super) struct Recorded {
+    pub(super) contents: Arc<Contents>,
+    /// The name that the source had.
+    pub(super) name: Arc<str>,
+    /// Decodes payloads, where that was not done when they were recorded.
+    pub(super) format: Option<Arc<dyn Format>>,
+    /// Rows beside payloads are used if their partition has it.
+    pub(super) fingerprint: u64,
+    pub(super) play: Play,
+}
+
+impl Recorded {
+    pub(super) fn tracks(&self) -> impl Iterator<Item = &Track> {
+        self.contents.tracks.values().filter(|track| track.described.source == self.name)
+    }
+
+    /// Whether the rows of a partition are what this replay would decode.
+    fn trusts(&self, track: &Track) -> bool {
+        track.described.rows || self.fingerprint != 0 && self.fingerprint == track.described.fingerprint
+    }
+
+    fn reader(&self, name: &str, from: Offset) -> Result<RecordedReader, Error> {
+        let track = self.contents.track(&self.name, name).ok_or_else(|| {
+            let (path, source) = (&self.contents.path, &self.name);
+            Error::Configuration(format!("{path} has no partition \"{name}\" of source \"{source}\""))
+        })?;
+        Ok(RecordedReader {
+            from,
+            trusts: self.trusts(track),
+            decoder: self.format.as_ref().map(|format| format.decoder(name)),
+            header: track.described.header.clone(),
+            next: 0,
+            is_damaged: false,
+            loaded: None,
+            row: Row::default(),
+            is_played: !self.play.has_start(),
+            newest: EventTime::MIN,
+            given: 0,
+            source: self.clone(),
+            name: name.into(),
+        })
+    }
+
+    /// The event time of the first record of each partition, if rows are to be had; the least of them.
+    pub(super) fn first_time(&self) -> Option<EventTime> {
+        let first = |track: &Track| {
+            let block = track.blocks.first().filter(|_| self.trusts(track))?;
+            let body = self.contents.body(block).ok()?;
+            let block = Block::decode(&block.head, body, track.described.schema.values.len()).ok()?;
+            block.times.first().copied().map(EventTime::from_micros)
+        };
+        self.tracks().filter_map(first).min()
+    }
+}
+
+impl Source for Recorded {
+    fn kind(&self) -> &'static str {
+        "recording"
+    }
+
+    fn partitions(&self) -> Result<Vec<String>, Error> {
+        Ok(self.tracks().map(|track| track.described.name.to_string()).collect())
+    }
+
+    fn open(&self, partition: &str, from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+        Ok(Box::new(self.reader(partition, from)?))
+    }
+
+    fn decisions(&self, partition: &str) -> Result<Vec<Decision>, Error> {
+        let track = self.contents.track(&self.name, partition);
+        Ok(track.map(|track| track.decisions.clone()).unwrap_or_default())
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.play.is_paced().then_some(TICK)
+    }
+
+    /// The number of records.
+    fn size(&self) -> Option<u64> {
+        Some(self.tracks().map(Track::records).sum())
+    }
+}
+
+struct RecordedReader {
+    source: Recorded,
+    name: Arc<str>,
+    from: Offset,
+    trusts: bool,
+    decoder: Option<Box<dyn Decoder>>,
+    /// The header, until it has been given.
+    header: Option<Vec<u8>>,
+    /// The block to load next.
+    next: usize,
+    /// Whether the next block is behind a damage.
+    is_damaged: bool,
+    loaded: Option<Loaded>,
+    row: Row,
+    /// Whether a record without a time would be played.
+    is_played: bool,
+    /// The greatest event time that was given.
+    newest: EventTime,
+    given: u64,
+}
+
+/// A block with the place of the next record in each of its columns.
+struct Loaded {
+    block: Block,
+    payloads: OnceCell<Texts>,
+    width: usize,
+    at: usize,
+    line: usize,
+    appended: usize,
+    row: usize,
+    payload: usize,
+    reason: usize,
+}
+
+impl Loaded {
+    fn new(block: Block, width: usize) -> Self {
+        let payloads = OnceCell::new();
+        Self { block, payloads, width, at: 0, line: 0, appended: 0, row: 0, payload: 0, reason: 0 }
+    }
+
+    #[inline]
+    fn advance(&mut self, flags: u8) {
+        let kind = flags & KIND;
+        self.at += 1;
+        self.line += usize::from(flags & LINE != 0);
+        self.appended += usize::from(flags & APPENDED != 0);
+        self.row += usize::from(matches!(kind, DECODED | ROW));
+        self.payload += usize::from(kind != ROW);
+        self.reason += usize::from(kind == DAMAGED);
+    }
+
+    #[inline]
+    fn values(&self) -> &[f64] {
+        &self.block.values[self.row * self.width..][..self.width]
+    }
+
+    /// The payload of the record, whole. What cannot be restored, though its checksum is right, is empty.
+    fn payload(&self, flags: u8) -> Cow<'_, [u8]> {
+        let payloads = self.payloads.get_or_init(|| self.block.payloads().unwrap_or_default());
+        let payload = payloads.get(self.payload).unwrap_or_default();
+        if flags & HOLES == 0 || flags & KIND != DECODED {
+            return payload.into();
+        }
+        let key = &self.block.names[self.block.keys[self.row] as usize].key;
+        let said = Said { time: self.block.times[self.row], key: key.as_str(), values: self.values() };
+        fill(payload, said).unwrap_or_default().into()
+    }
+}
+
+impl RecordedReader {
+    /// Loads the next block that has something to play; at a damage, returns the offset behind which nothing is
+    /// read, and why.
+    fn load(&mut self) -> Result<Option<(Offset, String)>, Error> {
+        self.loaded = None;
+        let contents = self.source.contents.clone();
+        let Some(track) = contents.track(&self.source.name, &self.name) else { return Ok(None) };
+        let width = track.described.schema.values.len();
+        while let Some(block) = track.blocks.get(self.next).filter(|_| !self.is_damaged) {
+            let index = self.next;
+            self.next += 1;
+            let (earliest, latest) = (block.head.earliest, block.head.latest);
+            let times = [earliest, latest].map(EventTime::from_micros);
+            let is_skipped = self.trusts
+                && !self.is_played
+                && earliest <= latest
+                && self.source.play.has_none_of(times[0], times[1]);
+            if is_skipped || block.head.last < self.from.0 {
+                self.given += u64::from(block.head.count);
+                continue;
+            }
+            let decoded = contents.body(block).and_then(|body| Ok(Block::decode(&block.head, body, width)?));
+            match decoded {
+                Ok(block) => {
+                    self.loaded = Some(Loaded::new(block, width));
+                    return Ok(None);
+                }
+                Err(Failure::Wrong(what)) => {
+                    self.is_damaged = true;
+                    let damage = contents.tell_block(track, index, what);
+                    tracing::warn!("{damage}");
+                    return Ok(Some((Offset(block.head.first), damage.to_string())));
+                }
+                Err(Failure::Io(error)) => return Err(Error::io(&contents.path)(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives the records of the block until the intake breaks, their time has not come, or the block ends.
+    fn give(&mut self, intake: &mut dyn Intake) -> Status {
+        let Some(loaded) = &mut self.loaded else { return Status::Ended };
+        let play = &self.source.play;
+        while let Some(flags) = loaded.block.flags.get(loaded.at).copied() {
+            let kind = flags & KIND;
+            let offset = Offset(loaded.block.offsets[loaded.at]);
+            let payload = &|| loaded.payload(flags);
+            let recorded = kind == ROW || kind == DECODED && self.trusts;
+            let row = if recorded {
+                let key = &loaded.block.names[loaded.block.keys[loaded.row] as usize];
+                Some((loaded.block.times[loaded.row], key.id, key.key.as_str(), loaded.values()))
+            } else if let (PAYLOAD | DECODED, Some(decoder)) = (kind, &mut self.decoder) {
+                let is_decoded = decoder.decode(&payload(), &mut self.row).is_ok();
+                let Row { time, key, values } = &self.row;
+                is_decoded.then(|| (time.micros(), KeyId::of(key), &**key, &**values))
+            } else {
+                None
+            };
+            let row = row.map(|(time, id, key, values)| (EventTime::from_micros(time), id, key, values));
+            if let Some((time, ..)) = row {
+                self.is_played = play.has(time);
+            }
+            if !self.is_played || offset < self.from {
+                loaded.advance(flags);
+                self.given += 1;
+                continue;
+            }
+            if let Some((time, ..)) = row {
+                self.newest = self.newest.max(time);
+                if !play.is_due(self.newest) {
+                    return Status::Pending;
+                }
+            }
+            let line = (flags & LINE != 0).then(|| loaded.block.lines[loaded.line]);
+            let appended = (flags & APPENDED != 0)
+                .then(|| EventTime::from_micros(loaded.block.appended[loaded.appended]));
+            let raw = |payload| Raw { offset, line, appended, payload };
+            let flow = match (kind, row) {
+                (ROW, Some((time, _, _, values))) => {
+                    let key = &loaded.block.names[loaded.block.keys[loaded.row] as usize];
+                    intake.row(offset, time, key, values)
+                }
+                (DAMAGED, _) => intake.damaged(raw(&payload()), loaded.block.reasons[loaded.reason].clone()),
+                (_, Some((time, id, key, values))) => {
+                    intake.decoded(Decoded { offset, line, appended, time, id, key, values, payload })
+                }
+                (_, None) => intake.raw(raw(&payload())),
+            };
+            loaded.advance(flags);
+            self.given += 1;
+            if flow.is_break() {
+                break;
+            }
+        }
+        // The labels of a block are asked for before the next one is loaded.
+        Status::More
+    }
+}
+
+impl Reader for RecordedReader {
+    fn read(&mut self, intake: &mut dyn Intake) -> Result<Status, Error> {
+        if let Some(header) = self.header.take() {
+            intake.header(&header)?;
+            if let Some(decoder) = &mut self.decoder {
+                // The intake has accepted it.
+                let _ = decoder.header(&header);
+            }
+        }
+        let is_at_end = |loaded: &Loaded| loaded.at == loaded.block.flags.len();
+        if self.loaded.as_ref().is_none_or(is_at_end) {
+            if let Some((offset, reason)) = self.load()? {
+                let damaged = Raw { offset, line: None, appended: None, payload: &[] };
+                return Ok(match intake.damaged(damaged, reason) {
+                    ControlFlow::Break(()) => Status::More,
+                    ControlFlow::Continue(()) => Status::Ended,
+                });
+            }
+        }
+        Ok(self.give(intake))
+    }
+
+    fn position(&self) -> u64 {
+        self.given
+    }
+
+    fn label(&self, offset: Offset) -> Option<String> {
+        let block = &self.loaded.as_ref()?.block;
+        let index = block.offsets.binary_search(&offset.0).ok()?;
+        let at = block.labels.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        Some(block.labels[at].1.clone())
+    }
+}

@@ -1,0 +1,246 @@
+//! A source and a journal that are recorded while they are used.
+
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tidewatch_dataflows::record::KeyText;
+use tidewatch_dataflows::{EventTime, KeyId, Offset, PartitionId};
+use timely::scheduling::SyncActivator;
+
+use super::codec::Described;
+use super::recorder::{lock, Part, Shared};
+use super::MAX_SECTION;
+use crate::format::{Decoder, Format, Row};
+use crate::source::{Decoded, Intake, Raw, Reader, Source, Status};
+use crate::{Decision, Error, Input, Journal, Schema};
+
+/// A source whose records are recorded as they are read.
+pub(super) struct TapSource {
+    shared: Arc<Shared>,
+    inner: Arc<dyn Source>,
+    format: Option<Arc<dyn Format>>,
+    name: Arc<str>,
+    schema: Schema,
+    fingerprint: u64,
+}
+
+impl TapSource {
+    pub(super) fn new(shared: Arc<Shared>, input: &Input, fingerprint: u64) -> Self {
+        Self {
+            shared,
+            inner: input.source().clone(),
+            format: input.format().cloned(),
+            name: input.name().into(),
+            schema: input.schema().clone(),
+            fingerprint,
+        }
+    }
+}
+
+impl Source for TapSource {
+    fn kind(&self) -> &'static str {
+        self.inner.kind()
+    }
+
+    fn partitions(&self) -> Result<Vec<String>, Error> {
+        self.inner.partitions()
+    }
+
+    fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+        let inner = self.inner.open(partition, from, waker)?;
+        let part = self.shared.open(Described {
+            source: self.name.clone(),
+            name: partition.into(),
+            connector: self.inner.kind().to_owned(),
+            fingerprint: self.fingerprint,
+            rows: self.format.is_none(),
+            header: None,
+            schema: self.schema.clone(),
+        })?;
+        Ok(Box::new(TapReader {
+            shared: self.shared.clone(),
+            inner,
+            part,
+            decoder: self.format.as_ref().map(|format| format.decoder(partition)),
+            row: Row::default(),
+        }))
+    }
+
+    fn decisions(&self, partition: &str) -> Result<Vec<Decision>, Error> {
+        let decisions = self.inner.decisions(partition)?;
+        if let Some(part) = self.shared.part(PartitionId::of(&self.name, partition)) {
+            decisions.iter().for_each(|decision| lock(&part).decide(*decision));
+        }
+        Ok(decisions)
+    }
+
+    fn is_local(&self) -> bool {
+        self.inner.is_local()
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.inner.patience()
+    }
+
+    fn size(&self) -> Option<u64> {
+        self.inner.size()
+    }
+}
+
+struct TapReader {
+    shared: Arc<Shared>,
+    inner: Box<dyn Reader>,
+    part: Arc<Mutex<Part>>,
+    /// Decodes in place of the pipeline, which takes what was decoded.
+    decoder: Option<Box<dyn Decoder>>,
+    row: Row,
+}
+
+impl Reader for TapReader {
+    fn read(&mut self, intake: &mut dyn Intake) -> Result<Status, Error> {
+        self.shared.check()?;
+        let mut part = lock(&self.part);
+        let before = part.columns.len();
+        let mut tap = TapIntake {
+            inner: intake,
+            part: &mut part,
+            decoder: self.decoder.as_deref_mut(),
+            row: &mut self.row,
+            too_long: None,
+        };
+        let status = self.inner.read(&mut tap)?;
+        if let Some(error) = tap.too_long {
+            return Err(error);
+        }
+        for index in before..part.columns.len() {
+            if let Some(label) = self.inner.label(Offset(part.columns.offsets[index])) {
+                part.columns.labels.push((index, label));
+            }
+        }
+        if part.columns.len() > 0 {
+            part.since.get_or_insert_with(Instant::now);
+        }
+        if part.is_full() {
+            self.shared.flush(&mut part)?;
+        }
+        Ok(status)
+    }
+
+    fn position(&self) -> u64 {
+        self.inner.position()
+    }
+
+    fn label(&self, offset: Offset) -> Option<String> {
+        self.inner.label(offset)
+    }
+}
+
+struct TapIntake<'a> {
+    inner: &'a mut dyn Intake,
+    part: &'a mut Part,
+    decoder: Option<&'a mut (dyn Decoder + 'static)>,
+    row: &'a mut Row,
+    too_long: Option<Error>,
+}
+
+impl TapIntake<'_> {
+    /// Breaks off if the partition holds as much as it may.
+    fn flow(&self, flow: ControlFlow<()>) -> ControlFlow<()> {
+        match self.part.is_full() || self.too_long.is_some() {
+            true => ControlFlow::Break(()),
+            false => flow,
+        }
+    }
+
+    /// Refuses what no block can hold.
+    fn fits(&mut self, raw: Raw<'_>) -> bool {
+        let fits = raw.payload.len() <= MAX_SECTION / 2;
+        if !fits {
+            let (name, length) = (&self.part.described.name, raw.payload.len());
+            let message = format!("{name}: a record of {length} bytes is too long for a recording");
+            self.too_long = Some(Error::Configuration(message));
+        }
+        fits
+    }
+}
+
+impl Intake for TapIntake<'_> {
+    fn header(&mut self, line: &[u8]) -> Result<(), Error> {
+        self.inner.header(line)?;
+        if let Some(decoder) = &mut self.decoder {
+            // The pipeline has accepted it.
+            let _ = decoder.header(line);
+        }
+        self.part.described.header = Some(line.to_vec());
+        Ok(())
+    }
+
+    fn raw(&mut self, raw: Raw<'_>) -> ControlFlow<()> {
+        if !self.fits(raw) {
+            return ControlFlow::Break(());
+        }
+        let flow = match self.decoder.as_mut().map(|decoder| decoder.decode(raw.payload, self.row)) {
+            Some(Ok(())) => {
+                let Row { time, key, values } = &*self.row;
+                let id = KeyId::of(key);
+                self.part.columns.push_decoded(raw, *time, id, key, values);
+                let Raw { offset, line, appended, payload } = raw;
+                let payload = &|| payload.into();
+                self.inner.decoded(Decoded { offset, line, appended, time: *time, id, key, values, payload })
+            }
+            _ => {
+                self.part.columns.push_payload(raw);
+                self.inner.raw(raw)
+            }
+        };
+        self.flow(flow)
+    }
+
+    fn row(&mut self, offset: Offset, time: EventTime, key: &KeyText, values: &[f64]) -> ControlFlow<()> {
+        self.part.columns.push_row(offset, time, key, values);
+        let flow = self.inner.row(offset, time, key, values);
+        self.flow(flow)
+    }
+
+    fn damaged(&mut self, raw: Raw<'_>, reason: String) -> ControlFlow<()> {
+        if !self.fits(raw) {
+            return ControlFlow::Break(());
+        }
+        self.part.columns.push_damaged(raw, &reason);
+        let flow = self.inner.damaged(raw, reason);
+        self.flow(flow)
+    }
+}
+
+/// A journal whose decisions are recorded, those of earlier runs too.
+pub(super) struct TapJournal {
+    shared: Arc<Shared>,
+    inner: Arc<dyn Journal>,
+}
+
+impl TapJournal {
+    pub(super) fn new(shared: Arc<Shared>, inner: Arc<dyn Journal>) -> Self {
+        Self { shared, inner }
+    }
+
+    fn note(&self, decision: Decision) {
+        if let Some(part) = self.shared.part(decision.partition) {
+            lock(&part).decide(decision);
+        }
+    }
+}
+
+impl Journal for TapJournal {
+    fn append(&self, decision: Decision) -> Result<(), Error> {
+        self.inner.append(decision)?;
+        self.note(decision);
+        Ok(())
+    }
+
+    fn decisions(&self, partition: PartitionId) -> Vec<Decision> {
+        let decisions = self.inner.decisions(partition);
+        decisions.iter().for_each(|decision| self.note(*decision));
+        decisions
+    }
+}

@@ -1,0 +1,127 @@
+//! `tidewatch replay`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tidewatch_connectors::format::TimeFormat;
+use tidewatch_connectors::recording::Play;
+use tidewatch_connectors::stdio::Stdout;
+use tidewatch_connectors::Control;
+use tidewatch_dataflows::EventTime;
+
+use super::Voice;
+use crate::cluster::{interrupt_on_signals, Outcome, Threads};
+use crate::config::{self, SinkFormat, Stream};
+use crate::job::{Job, Outputs};
+use crate::progress::{Progress, Summary};
+use crate::registry::Registry;
+use crate::replay::{Replay as Replayed, Speed};
+use crate::Error;
+
+pub(super) const AFTER_HELP: &str = "\
+The pipeline file may be the one that was recorded or another with the same sources: formats, steps and
+detectors apply anew. The results of the same file are the same bytes, at any speed and number of workers.
+
+A range holds records with an event time from FROM on and before TO, and none of the others: the watermark
+begins with the first record in the range. What has no time goes with the record before it.
+
+A damaged or unfinished recording is played up to the damage. Then the damage is told, and the exit code is 1.
+
+Examples:
+  tidewatch replay live.tide live.toml                   anomalies to standard output
+  tidewatch replay live.tide live.toml --out again       again/STREAM.jsonl for each sink of the pipeline
+  tidewatch replay live.tide live.toml --stream late     late records to standard output
+  tidewatch replay live.tide live.toml --speed 10x --from 2024-01-01T08:00:00Z --to 2024-01-01T09:00:00Z
+
+Exit codes: 0 done, 1 failed or damaged, 2 usage or configuration, 130 interrupted.";
+
+/// Runs a pipeline on a recording of its sources, with the same results; opens neither its sources nor its sinks.
+#[derive(clap::Args)]
+pub(super) struct Replay {
+    /// The recording.
+    #[arg(value_name = "RECORDING")]
+    recording: String,
+    /// The pipeline file.
+    #[arg(value_name = "PIPELINE.toml")]
+    file: PathBuf,
+    /// How fast event time goes: 1 as it went, 10x ten times as fast, max without waiting
+    #[arg(long, value_name = "FACTOR", default_value = "max")]
+    speed: Speed,
+    /// Only records with this event time or a later one, as in 2024-01-01T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<EventTime>,
+    /// Only records with an earlier event time than this
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    to: Option<EventTime>,
+    /// Write a file for each stream into this folder; without it, to standard output
+    #[arg(short, long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Which streams, as JSON lines; default: those of the pipeline's sinks, or anomalies to standard output
+    #[arg(long, value_name = "STREAM", value_parser = stream)]
+    stream: Vec<Stream>,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+fn time(text: &str) -> Result<EventTime, String> {
+    let format = TimeFormat::Rfc3339;
+    format.parse(text).map_err(|refusal| format.explain(refusal))
+}
+
+fn stream(text: &str) -> Result<Stream, String> {
+    Stream::ALL.into_iter().find(|stream| stream.name() == text).ok_or_else(|| {
+        let names: Vec<_> = Stream::ALL.iter().map(|stream| stream.name()).collect();
+        format!("one of {}", names.join(", "))
+    })
+}
+
+impl Replay {
+    pub(super) fn execute(&self, registry: &Registry, voice: Voice) -> Result<(), Error> {
+        if self.from.zip(self.to).is_some_and(|(from, to)| from >= to) {
+            return Err(Error::Usage("--from must be before --to".to_owned()));
+        }
+        let job = Job::new(config::read(&self.file, registry)?, registry)?;
+        let play = Play::all().between(self.from, self.to);
+        let replay = Replayed::open(&self.recording, &job, play, self.speed)?;
+        let outputs = self.outputs(&replay)?;
+        let control = Control::default();
+        let cluster = self.threads.cluster();
+        interrupt_on_signals(&control, &cluster)?;
+
+        let job = replay.job();
+        let progress = Progress::new(&control, job.size(), voice.quiet || voice.json);
+        let outcome = progress.during(|| job.run(cluster, &control, outputs))?;
+        let summary = Summary::new(control.totals(), outcome, control.elapsed());
+        if voice.json {
+            super::say(&summary.json())?;
+        } else if !voice.quiet {
+            super::complain(&summary.text());
+        }
+        match outcome {
+            Outcome::Done => replay.finish(),
+            Outcome::Interrupted => Err(Error::Interrupted),
+        }
+    }
+
+    fn outputs(&self, replay: &Replayed) -> Result<Arc<Outputs>, Error> {
+        let mut streams: Vec<_> = self.stream.iter().map(|stream| (*stream, SinkFormat::Json)).collect();
+        let Some(folder) = &self.out else {
+            let stream = match *self.stream {
+                [] => Stream::Anomalies,
+                [stream] => stream,
+                _ => return Err(Error::Usage("several streams need --out FOLDER".to_owned())),
+            };
+            let job = replay.job().clone();
+            return Ok(Arc::new(move || {
+                let open = || Ok(Box::new(Stdout::new()) as _);
+                vec![(stream, job.encoded(open, SinkFormat::Json))]
+            }));
+        };
+        if streams.is_empty() {
+            streams = replay.job().sinks().iter().map(|sink| (sink.stream, sink.format)).collect();
+        }
+        streams.sort_unstable();
+        streams.dedup();
+        replay.outputs_in(folder, &streams)
+    }
+}
