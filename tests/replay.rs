@@ -88,7 +88,8 @@ impl Sinks {
 
 fn run(job: &Job, workers: u16) -> Vec<String> {
     let sinks = Sinks::default();
-    let outcome = job.run(Cluster::threads(workers), &Control::default(), sinks.outputs(job)).expect("it runs");
+    let outcome =
+        job.run(Cluster::threads(workers), &Control::default(), sinks.outputs(job)).expect("it runs");
     assert_eq!(Outcome::Done, outcome);
     sinks.texts()
 }
