@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -379,7 +379,7 @@ fn a_range_is_played_alone() {
 }
 
 #[test]
-fn a_replay_takes_its_time_without_work() {
+fn a_replay_at_a_speed_takes_its_time() {
     let (folder, own) = recorded();
     // 400 seconds of event time.
     let start = Instant::now();
@@ -416,32 +416,56 @@ fn a_damaged_recording_is_played_up_to_the_damage_and_the_exit_code_says_so() {
     assert!(err.contains("the block does not have its checksum; ") && err.contains(" from offset "), "{err}");
 }
 
-#[test]
-fn what_was_recorded_before_the_program_was_killed_can_be_replayed() {
-    let folder = tempfile::tempdir().expect("there is room for it");
+/// Starts to record standard input into `r.tide`, gives it a hundred records, and waits for `until`.
+fn record_standard_input(folder: &Path, until: impl Fn(u64) -> bool) -> Child {
     let text = LIVE.replace("\"memory\"", "\"stdio\"").replace("max_future = \"1h\"\n", "");
-    fs::write(folder.path().join("p.toml"), text).unwrap();
+    fs::write(folder.join("p.toml"), text).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_tidewatch"))
         .args(["record", "p.toml", "--out", "r.tide"])
-        .current_dir(folder.path())
+        .current_dir(folder)
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    let mut input = child.stdin.take().expect("it is piped");
+    let input = child.stdin.as_mut().expect("it is piped");
     writeln!(input, "ts,host,load").unwrap();
     (0..100).for_each(|n| writeln!(input, "{n},a,{n}").unwrap());
     input.flush().unwrap();
     let start = Instant::now();
-    while folder.path().join("r.tide").metadata().map_or(0, |file| file.len()) < 200 {
+    while !until(folder.join("r.tide").metadata().map_or(0, |file| file.len())) {
         assert!(start.elapsed() < Duration::from_secs(20), "it is not written");
         thread::sleep(Duration::from_millis(50));
     }
+    child
+}
+
+/// Replays `r.tide`; the exit code, how many records there were, and standard error.
+fn replay_standard_input(folder: &Path) -> (Option<i32>, u64, String) {
+    let (code, out, err) =
+        tidewatch(folder, &["replay", "r.tide", "p.toml", "--json", "--stream", "evictions"]);
+    let summary: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
+    (code, summary["records"].as_u64().expect("a number"), err)
+}
+
+#[test]
+fn what_was_recorded_before_the_program_was_killed_can_be_replayed() {
+    let folder = tempfile::tempdir().expect("there is room for it");
+    // All but the beginning has waited for its five seconds.
+    let mut child = record_standard_input(folder.path(), |length| length > 200);
     child.kill().expect("it is ours");
     child.wait().expect("it is ours");
-    let (code, out, err) =
-        tidewatch(folder.path(), &["replay", "r.tide", "p.toml", "--json", "--stream", "evictions"]);
-    let summary: serde_json::Value = serde_json::from_str(&out).expect("it is JSON");
-    assert_eq!((Some(1), 100), (code, summary["records"].as_u64().unwrap()));
+    let (code, records, err) = replay_standard_input(folder.path());
+    assert_eq!((Some(1), 100), (code, records));
     assert!(err.contains("the recording was not closed"), "{err}");
+}
+
+#[test]
+fn an_interruption_closes_a_recording() {
+    let folder = tempfile::tempdir().expect("there is room for it");
+    let mut child = record_standard_input(folder.path(), |length| length > 0);
+    thread::sleep(Duration::from_millis(500));
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(kill.expect("there is kill").success());
+    assert_eq!(Some(130), child.wait().expect("it is ours").code());
+    assert_eq!((Some(0), 100, String::new()), replay_standard_input(folder.path()));
 }

@@ -110,7 +110,10 @@ impl Recording {
     fn source(&self, name: &str) -> Result<RecordedSource, Error> {
         let names = self.sources();
         let Some(name) = names.iter().find(|known| &***known == name) else {
-            let names = names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+            let names = match &*names {
+                [] => "none that can be read".to_owned(),
+                names => names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", "),
+            };
             let message = format!("{} has no source \"{name}\"; it has {names}", self.0.path);
             return Err(Error::Configuration(message));
         };

@@ -75,9 +75,10 @@ impl Record {
 /// What was recorded, for people.
 pub(super) fn text(recorded: &Recorded, path: &str) -> String {
     format!(
-        "{path}: {} records of {} partitions recorded, {}",
+        "{path}: {} records of {} {} recorded, {}",
         HumanCount(recorded.records),
         HumanCount(recorded.partitions),
+        if recorded.partitions == 1 { "partition" } else { "partitions" },
         HumanBytes(recorded.bytes)
     )
 }

@@ -226,9 +226,11 @@ impl Block {
         let names = {
             let bytes = open(NAMES)?;
             let (mut rest, mut names) = (Bytes(&bytes), Vec::new());
-            while !rest.0.is_empty() {
+            // No more than are used, so that a small file cannot take much memory.
+            while !rest.0.is_empty() && names.len() < rows {
                 names.push(KeyText::from(Key::new(rest.string()?)));
             }
+            rest.end()?;
             names
         };
         let keys = all(open(KEYS)?, rows, |bytes| {
@@ -243,10 +245,11 @@ impl Block {
         let labels = {
             let bytes = open(LABELS)?;
             let (mut rest, mut labels) = (Bytes(&bytes), Vec::new());
-            while !rest.0.is_empty() {
+            while !rest.0.is_empty() && labels.len() < flags.len() {
                 let index = usize::try_from(rest.varint()?).unwrap_or(usize::MAX);
                 labels.push((index, rest.string()?.to_owned()));
             }
+            rest.end()?;
             labels
         };
         let payloads = count(&|flags| flags & KIND != ROW);

@@ -1,7 +1,7 @@
 //! Records what sources give, while they give it.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -57,6 +57,8 @@ pub struct Recorded {
 pub(super) struct Shared {
     path: String,
     parts: Mutex<BTreeMap<PartitionId, Arc<Mutex<Part>>>>,
+    /// How many there are.
+    open: AtomicUsize,
     batches: SyncSender<Message>,
     failed: AtomicBool,
     /// The most that one partition may hold.
@@ -72,7 +74,7 @@ pub(super) struct Part {
     decisions: Vec<Decision>,
     /// Since when there has been something.
     pub(super) since: Option<Instant>,
-    /// How much it may hold.
+    /// How much it may hold, now that there are so many others.
     pub(super) limit: usize,
 }
 
@@ -131,7 +133,6 @@ impl Shared {
             let message = format!("partition \"{name}\" of source \"{source}\" is being recorded already");
             return Err(Error::Configuration(message));
         }
-        let limit = (HELD / (parts.len() + 1)).max(HELD_BY_ONE.0).min(self.most);
         let (id, number) = (described.id(), parts.len() as u32);
         let part = Arc::new(Mutex::new(Part {
             number,
@@ -140,10 +141,16 @@ impl Shared {
             columns: Columns::default(),
             decisions: Vec::new(),
             since: None,
-            limit,
+            limit: 0,
         }));
         parts.insert(id, part.clone());
+        self.open.store(parts.len(), Ordering::Relaxed);
         Ok(part)
+    }
+
+    /// How much a partition may hold.
+    pub(super) fn limit(&self) -> usize {
+        (HELD / self.open.load(Ordering::Relaxed).max(1)).max(HELD_BY_ONE.0).min(self.most)
     }
 
     pub(super) fn part(&self, id: PartitionId) -> Option<Arc<Mutex<Part>>> {
@@ -183,7 +190,14 @@ impl Recorder {
         let writer = Writer::create(path)?;
         let (batches, receiver) = sync_channel(QUEUE);
         let (parts, failed) = (Mutex::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { path: path.to_owned(), parts, batches, failed, most });
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            parts,
+            open: AtomicUsize::new(0),
+            batches,
+            failed,
+            most,
+        });
         let ours = shared.clone();
         let thread = thread::Builder::new()
             .name("tidewatch-record".into())

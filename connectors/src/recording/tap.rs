@@ -101,6 +101,7 @@ impl Reader for TapReader {
     fn read(&mut self, intake: &mut dyn Intake) -> Result<Status, Error> {
         self.shared.check()?;
         let mut part = lock(&self.part);
+        part.limit = self.shared.limit();
         let before = part.columns.len();
         let mut tap = TapIntake {
             inner: intake,
