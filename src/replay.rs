@@ -2,11 +2,11 @@
 //!
 //! A replay opens neither the pipeline's sources nor its sinks: results go where its caller says.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use tidewatch_connectors::file::FileSink;
+use tidewatch_connectors::file::{pattern, FileSink};
 use tidewatch_connectors::recording::{Play, Recording};
 
 use crate::config::{SinkFormat, Stream};
@@ -110,7 +110,7 @@ impl Replay {
     /// The sink of the pipeline that writes to the file at `path`, by its own name for it.
     fn sink_of(&self, path: &Path) -> Option<&str> {
         let sinks = self.job.file().sinks.iter().filter_map(|sink| sink.options.given_text("path"));
-        sinks.into_iter().find(|sink| absolute(Path::new(sink)) == absolute(path))
+        sinks.into_iter().find(|sink| pattern::identity(Path::new(sink)) == pattern::identity(path))
     }
 
     /// Says, after the run, what of the recording could not be played.
@@ -125,14 +125,6 @@ impl Replay {
             false => Err(Error::Damaged(damages.join("\n"))),
         }
     }
-}
-
-/// The path without links and dots, as far as there is something on it.
-fn absolute(path: &Path) -> Option<PathBuf> {
-    let whole = path.canonicalize();
-    let name = path.file_name()?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    whole.or_else(|_| parent.canonicalize().map(|parent| parent.join(name))).ok()
 }
 
 fn extension(format: SinkFormat) -> &'static str {
