@@ -63,9 +63,9 @@ macro_rules! after_help {
 enum Command {
     #[command(after_help = after_help!("tidewatch run examples/nab.toml -w 2"), disable_help_flag = true)]
     Run(run::Run),
-    #[command(after_help = record::AFTER_HELP)]
+    #[command(after_help = record::AFTER_HELP, disable_help_flag = true)]
     Record(record::Record),
-    #[command(after_help = replay::AFTER_HELP)]
+    #[command(after_help = replay::AFTER_HELP, disable_help_flag = true)]
     Replay(replay::Replay),
     #[command(after_help = after_help!("tidewatch check examples/nab.toml examples/windows.toml"))]
     Check(check::Check),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tidewatch_connectors::recording::Part;
 use tidewatch_connectors::{Control, Error as ConnectorError};
 use timely::communication::allocator::AllocatorBuilder;
 use timely::communication::WorkerGuards;
@@ -18,7 +19,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::mesh::{self, End, Member, Mesh};
 use crate::{log, Error};
-pub use arguments::{Arguments, Threads};
+pub use arguments::Arguments;
 
 /// How long a worker without work sleeps before it looks whether the run was interrupted or has failed.
 const LOOK: Duration = Duration::from_millis(100);
@@ -49,6 +50,19 @@ impl Cluster {
     /// The number of this process, from 0.
     pub fn index(&self) -> usize {
         self.member.as_ref().map_or(0, Member::index)
+    }
+
+    /// How many processes there are.
+    pub fn processes(&self) -> usize {
+        self.member.as_ref().map_or(1, Member::processes)
+    }
+
+    /// Which part this process has of what all write in this run, each its own.
+    pub fn part(&self) -> Part {
+        let Some(member) = &self.member else { return Part::WHOLE };
+        // Those that a person has started know nothing of each other yet but that they run the same.
+        let run = format!("{}\n{}\n{}", member.epoch, self.workers, member.job);
+        Part::of_run(member.index() as u32, member.processes() as u32, &run)
     }
 
     /// Whether all processes have the same terminal, standard output and standard error.

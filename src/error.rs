@@ -58,7 +58,8 @@ pub enum Error {
     /// The run was interrupted; what was final has been written.
     #[error("interrupted")]
     Interrupted,
-    /// A recording was damaged; what came before the damages was replayed. One line per damage.
+    /// A recording was damaged; what came before the damages was replayed. One line per damage that this process is to
+    /// tell, if there is one.
     #[error("{0}")]
     Damaged(String),
     /// Something that cannot happen, did.
@@ -100,7 +101,11 @@ impl Error {
 
     /// Whether another process has said it already, where this one would say it again.
     pub fn is_told(&self) -> bool {
-        matches!(self, Self::Peer { told: true, .. })
+        match self {
+            Self::Peer { told, .. } => *told,
+            Self::Damaged(lines) => lines.is_empty(),
+            _ => false,
+        }
     }
 
     /// Nothing of this kind has this name.

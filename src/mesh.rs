@@ -58,6 +58,11 @@ impl Member {
     pub fn index(&self) -> usize {
         self.index
     }
+
+    /// How many processes there are.
+    pub fn processes(&self) -> usize {
+        self.addresses.len()
+    }
 }
 
 /// How messages call a process.

@@ -7,7 +7,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use tidewatch_connectors::file::{pattern, FileSink};
-use tidewatch_connectors::recording::{Play, Recording};
+use tidewatch_connectors::recording::{Damage, Play, Recording};
+use tidewatch_connectors::{Control, Error as ConnectorError};
 
 use crate::config::{SinkFormat, Stream};
 use crate::job::{Job, Outputs};
@@ -50,6 +51,9 @@ impl FromStr for Speed {
 pub struct Replay {
     job: Job,
     recording: Recording,
+    path: String,
+    /// What was damaged when it was opened, which each process has seen.
+    known: Vec<Damage>,
 }
 
 impl Replay {
@@ -65,11 +69,8 @@ impl Replay {
             Speed::Times(factor) => play.speed(factor),
         };
         let job = job.replayed(&recording, &play)?;
-        let names: Vec<_> = job.file().sources.iter().map(|source| source.name.as_str()).collect();
-        for name in recording.sources().iter().filter(|name| !names.contains(&&***name)) {
-            tracing::warn!("{path} has a source \"{name}\" that the pipeline lacks; it is not played");
-        }
-        Ok(Self { job, recording })
+        let known = recording.damages();
+        Ok(Self { job, recording, path: path.to_owned(), known })
     }
 
     /// The pipeline, with the recording as its source.
@@ -77,14 +78,31 @@ impl Replay {
         &self.job
     }
 
-    /// Files in `folder`, one for each stream: `late.jsonl`, for example. The folder is made if it is not there.
+    /// What processes must have in common to replay together, beside how: the pipeline and the recording.
+    pub fn identity(&self) -> String {
+        format!("{}\nreplay of {:016x}", self.job.identity(), self.recording.identity())
+    }
+
+    /// Notes, before the run, what is known of the recording; `tells` if it is on this process to say it.
+    pub fn start(&self, control: &Control, tells: bool) {
+        control.counts().damages.add(self.known.len() as u64);
+        if !tells {
+            return;
+        }
+        let path = &self.path;
+        let names: Vec<_> = self.job.file().sources.iter().map(|source| source.name.as_str()).collect();
+        for name in self.recording.sources().iter().filter(|name| !names.contains(&&***name)) {
+            tracing::warn!("{path} has a source \"{name}\" that the pipeline lacks; it is not played");
+        }
+        self.known.iter().for_each(|damage| tracing::warn!("{damage}"));
+    }
+
+    /// Files in `folder`, one for each stream: `late.jsonl`, for example. The folder is made with the first of them.
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] if such a file belongs to a sink of the pipeline; [`Error::Io`] if the folder cannot be made.
+    /// [`Error::Usage`] if such a file belongs to a sink of the pipeline.
     pub fn outputs_in(&self, folder: &Path, streams: &[(Stream, SinkFormat)]) -> Result<Arc<Outputs>, Error> {
-        let io = |source| Error::Io { what: folder.display().to_string(), source };
-        std::fs::create_dir_all(folder).map_err(io)?;
         let mut files = Vec::new();
         for (stream, format) in streams {
             let path = folder.join(format!("{}.{}", stream.name(), extension(*format)));
@@ -97,11 +115,16 @@ impl Replay {
             let path = path.to_str().ok_or_else(|| Error::Usage("the path is not UTF-8".to_owned()))?;
             files.push((*stream, *format, path.to_owned()));
         }
-        let job = self.job.clone();
+        let (job, folder) = (self.job.clone(), folder.to_owned());
         Ok(Arc::new(move || {
             let output = |(stream, format, path): &(Stream, SinkFormat, String)| {
-                let path = path.clone();
-                (*stream, job.encoded(move || Ok(Box::new(FileSink::create(path)?)), *format))
+                let (path, folder) = (path.clone(), folder.clone());
+                let open = move || {
+                    let io = ConnectorError::io(folder.display().to_string());
+                    std::fs::create_dir_all(&folder).map_err(io)?;
+                    Ok(Box::new(FileSink::create(path)?) as _)
+                };
+                (*stream, job.encoded(open, *format))
             };
             files.iter().map(output).collect()
         }))
@@ -113,16 +136,19 @@ impl Replay {
         sinks.into_iter().find(|sink| pattern::identity(Path::new(sink)) == pattern::identity(path))
     }
 
-    /// Says, after the run, what of the recording could not be played.
+    /// Says, after the run, what of the recording could not be played: what only this process has met or, if it
+    /// `tells`, all that it knows.
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] if there is such a thing.
-    pub fn finish(&self) -> Result<(), Error> {
-        let damages: Vec<_> = self.recording.damages().iter().map(ToString::to_string).collect();
-        match damages.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Damaged(damages.join("\n"))),
+    /// [`Error::Damaged`] if any process has met a damage; without text, if this one has nothing to say.
+    pub fn finish(&self, control: &Control, tells: bool) -> Result<(), Error> {
+        let damages = self.recording.damages();
+        let is_told = |damage: &&Damage| tells || !self.known.contains(damage);
+        let damages: Vec<_> = damages.iter().filter(is_told).map(ToString::to_string).collect();
+        match control.totals().damages {
+            0 => Ok(()),
+            _ => Err(Error::Damaged(damages.join("\n"))),
         }
     }
 }

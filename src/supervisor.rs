@@ -62,6 +62,11 @@ impl Place {
     }
 }
 
+/// Whether a supervisor has started this process.
+pub(crate) fn is_supervised() -> bool {
+    env::var_os(PLACE).is_some()
+}
+
 /// The place of this process, if a supervisor has started it.
 pub(crate) fn supervised() -> Result<Option<Member>, Error> {
     static ENTERED: AtomicBool = AtomicBool::new(false);

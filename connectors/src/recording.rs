@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use crate::{Error, Input};
-use contents::Contents;
+use parts::Parts;
 use source::Recorded as RecordedSource;
 
 mod bytes;
@@ -19,6 +19,7 @@ mod connector;
 mod contents;
 mod frame;
 mod holes;
+mod parts;
 mod play;
 mod recorder;
 mod source;
@@ -29,6 +30,7 @@ mod writer;
 
 pub use connector::RecordingSource;
 pub use contents::Damage;
+pub use parts::Part;
 pub use play::Play;
 pub use recorder::{Recorded, Recorder};
 
@@ -44,27 +46,36 @@ pub fn fingerprint(description: &str) -> u64 {
 
 /// A recording that can be read.
 #[derive(Clone)]
-pub struct Recording(Arc<Contents>);
+pub struct Recording(Arc<Parts>);
 
 impl Recording {
-    /// Opens the file at `path`; one that is damaged is open up to the damage.
+    /// Opens the file at `path` or, if there is none, the parts `path.0`, `path.1` and so on that the processes of a
+    /// cluster have written; a file that is damaged is open up to the damage.
     ///
     /// # Errors
     ///
-    /// [`Error`] if it cannot be read, or is not a recording of this version.
+    /// [`Error`] if a file cannot be read, is not a recording of this version, or is missing, or if the files do not
+    /// belong together.
     pub fn open(path: &str) -> Result<Self, Error> {
-        Contents::open(path).map(|contents| Self(Arc::new(contents)))
+        Parts::open(path).map(|parts| Self(Arc::new(parts)))
+    }
+
+    /// What tells one recording from another: a hash of its partitions and of how each begins. A copy that is cut
+    /// off has the same, unless a partition is missing.
+    pub fn identity(&self) -> u64 {
+        self.0.hash()
     }
 
     /// The names of the sources that were recorded, sorted.
     pub fn sources(&self) -> Vec<Arc<str>> {
-        let mut names: Vec<_> = self.0.tracks.values().map(|track| track.described.source.clone()).collect();
+        let mut names: Vec<_> = self.0.all().map(|(_, track)| track.described.source.clone()).collect();
         names.sort_unstable();
         names.dedup();
         names
     }
 
-    /// What is known to be damaged: what was found when the file was opened, and since then by reading.
+    /// What is known to be damaged: what was found when the files were opened, and since then by reading. How much of
+    /// the latter there is, [`Counts::damages`](crate::control::Counts::damages) counts too.
     pub fn damages(&self) -> Vec<Damage> {
         self.0.damages()
     }
@@ -79,9 +90,9 @@ impl Recording {
     pub fn replay(&self, input: Input, play: &Play, fingerprint: u64) -> Result<Input, Error> {
         let mut source = self.source(input.name())?;
         let name = source.name.clone();
-        for track in source.tracks() {
+        for (contents, track) in source.tracks() {
             let described = &track.described;
-            let path = &self.0.path;
+            let path = &contents.path;
             if described.rows != input.format().is_none() {
                 let (has, wants) = match described.rows {
                     true => ("rows", "payloads for a format to decode"),
@@ -118,7 +129,7 @@ impl Recording {
             return Err(Error::Configuration(message));
         };
         Ok(RecordedSource {
-            contents: self.0.clone(),
+            parts: self.0.clone(),
             name: name.clone(),
             format: None,
             fingerprint: 0,

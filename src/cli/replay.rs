@@ -10,7 +10,7 @@ use tidewatch_connectors::Control;
 use tidewatch_dataflows::EventTime;
 
 use super::Voice;
-use crate::cluster::{interrupt_on_signals, Outcome, Threads};
+use crate::cluster::{self, Outcome};
 use crate::config::{self, SinkFormat, Stream};
 use crate::job::{Job, Outputs};
 use crate::progress::{Progress, Summary};
@@ -27,10 +27,15 @@ begins with the first record in the range. What has no time goes with the record
 
 A damaged or unfinished recording is played up to the damage. Then the damage is told, and the exit code is 1.
 
+A recording FILE of several processes is the files FILE.0, FILE.1 and so on, all in one folder; it is played with any -n
+and -w. With -n, each process opens the recording and reads the partitions of its workers, so every machine needs a
+copy at the same path. Process 0 writes the results.
+
 Examples:
   tidewatch replay live.tide live.toml                   anomalies to standard output
   tidewatch replay live.tide live.toml --out again       again/STREAM.jsonl for each sink of the pipeline
   tidewatch replay live.tide live.toml --stream late     late records to standard output
+  tidewatch replay live.tide live.toml -n 2 -w 2         on two processes with two workers each
   tidewatch replay live.tide live.toml --speed 10x --from 2024-01-01T08:00:00Z --to 2024-01-01T09:00:00Z
 
 Exit codes: 0 done, 1 failed or damaged, 2 usage or configuration, 130 interrupted.";
@@ -38,12 +43,12 @@ Exit codes: 0 done, 1 failed or damaged, 2 usage or configuration, 130 interrupt
 /// Runs a pipeline on a recording of its sources, with the same results; opens neither its sources nor its sinks.
 #[derive(clap::Args)]
 pub(super) struct Replay {
-    /// The recording.
-    #[arg(value_name = "RECORDING")]
-    recording: String,
+    /// The recording: its file, or what its parts are called without their numbers
+    #[arg(value_name = "RECORDING", required_unless_present = "hostfile")]
+    recording: Option<String>,
     /// The pipeline file.
-    #[arg(value_name = "PIPELINE.toml")]
-    file: PathBuf,
+    #[arg(value_name = "PIPELINE.toml", required_unless_present = "hostfile")]
+    file: Option<PathBuf>,
     /// How fast event time goes: 1 as it went, 10x ten times as fast, max without waiting
     #[arg(long, value_name = "FACTOR", default_value = "max")]
     speed: Speed,
@@ -60,7 +65,7 @@ pub(super) struct Replay {
     #[arg(long, value_name = "STREAM", value_parser = stream)]
     stream: Vec<Stream>,
     #[command(flatten)]
-    threads: Threads,
+    cluster: cluster::Arguments,
 }
 
 fn time(text: &str) -> Result<EventTime, String> {
@@ -77,28 +82,46 @@ fn stream(text: &str) -> Result<Stream, String> {
 
 impl Replay {
     pub(super) fn execute(&self, registry: &Registry, voice: Voice) -> Result<(), Error> {
+        if self.cluster.asks_for_help() {
+            return super::help("replay");
+        }
+        let (Some(recording), Some(file)) = (&self.recording, &self.file) else {
+            return Err(Error::Usage("replay needs a RECORDING and a PIPELINE.toml".to_owned()));
+        };
         if self.from.zip(self.to).is_some_and(|(from, to)| from >= to) {
             return Err(Error::Usage("--from must be before --to".to_owned()));
         }
-        let job = Job::new(config::read(&self.file, registry)?, registry)?;
+        let job = Job::new(config::read(file, registry)?, registry)?;
         let play = Play::all().between(self.from, self.to);
-        let replay = Replayed::open(&self.recording, &job, play, self.speed)?;
+        let replay = Replayed::open(recording, &job, play, self.speed)?;
         let outputs = self.outputs(&replay)?;
+        let Self { from, to, speed, stream, out, .. } = self;
+        let how = format!("{from:?} {to:?} {speed:?} {stream:?} {}", out.is_some());
+        let cluster = self.cluster.enter(&format!("{}\n{how}", replay.identity()))?;
         let control = Control::default();
-        let cluster = self.threads.cluster();
-        interrupt_on_signals(&control, &cluster)?;
+        cluster::abort_on_panic(&cluster);
+        cluster::interrupt_on_signals(&control, &cluster)?;
+        let (speaks, is_local) = (cluster.index() == 0, cluster.is_local());
+        // Supervised processes have opened the same files, and all write to one standard error.
+        let tells = speaks || !is_local;
+        replay.start(&control, tells);
 
         let job = replay.job();
-        let progress = Progress::new(&control, job.size(), voice.quiet || voice.json);
+        let progress = Progress::new(&control, job.size(), voice.quiet || voice.json || !speaks);
         let outcome = progress.during(|| job.run(cluster, &control, outputs))?;
         let summary = Summary::new(control.totals(), outcome, control.elapsed());
-        if voice.json {
+        if speaks && voice.json {
             super::say(&summary.json())?;
-        } else if !voice.quiet {
+        } else if speaks && !voice.quiet {
             super::complain(&summary.text());
         }
         match outcome {
-            Outcome::Done => replay.finish(),
+            Outcome::Done => match replay.finish(&control, tells) {
+                Err(Error::Damaged(lines)) if lines.is_empty() && !is_local => Err(Error::Damaged(
+                    "another process has found the recording damaged, and says where".to_owned(),
+                )),
+                result => result,
+            },
             Outcome::Interrupted => Err(Error::Interrupted),
         }
     }

@@ -29,7 +29,8 @@ pub(super) struct Run {
     /// The pipeline file.
     #[arg(value_name = "PIPELINE.toml", required_unless_present = "hostfile")]
     file: Option<PathBuf>,
-    /// Also record the sources, for `tidewatch replay`, in a file that does not exist yet; with one process.
+    /// Also record the sources, for `tidewatch replay`, in a file that does not exist yet; with -n, each process what
+    /// it reads: FILE.0, FILE.1 and so on.
     #[arg(long, value_name = "FILE")]
     record: Option<String>,
     #[command(flatten)]
@@ -44,12 +45,14 @@ impl Run {
         let path =
             self.file.as_deref().ok_or_else(|| Error::Usage("run needs a PIPELINE.toml".to_owned()))?;
         let job = Job::new(config::read(path, registry)?, registry)?;
-        if self.record.is_some() && !self.cluster.is_one_process() {
-            return Err(Error::Usage("--record needs a run of one process, without -n".to_owned()));
+        if let Some(record) = &self.record {
+            super::record::check_new(record, &self.cluster)?;
         }
         // What is wrong so far is said once, before there are other processes.
-        let cluster = self.cluster.enter(&job.identity())?;
-        let recorder = self.record.as_deref().map(Recorder::create).transpose()?;
+        let recorded = if self.record.is_some() { "\nrecorded" } else { "" };
+        let cluster = self.cluster.enter(&format!("{}{recorded}", job.identity()))?;
+        let create = |path: &String| Recorder::create_part(path, cluster.part());
+        let recorder = self.record.as_ref().map(create).transpose()?;
         let job = recorder.as_ref().map_or(job.clone(), |recorder| job.recorded(recorder));
         let control = Control::default();
         cluster::abort_on_panic(&cluster);
@@ -84,7 +87,7 @@ impl Run {
 
         let outcome = progress.during(|| job.run(cluster, &control, outputs));
         // If the recording failed, that is why the run did.
-        let recorded = recorder.map(|recorder| recorder.finish()).transpose()?;
+        let recorded = recorder.as_ref().map(Recorder::finish).transpose()?;
         let outcome = outcome?;
         let summary = Summary::new(control.totals(), outcome, control.elapsed());
         info!(?outcome, records = summary.totals.records, anomalies = summary.totals.anomalies, "run ended");
@@ -93,8 +96,10 @@ impl Run {
         } else if speaks && !voice.quiet {
             super::complain(&summary.text());
             point_at_rejections(path, &job, &summary);
-            if let (Some(recorded), Some(path)) = (recorded, &self.record) {
-                super::complain(&super::record::text(&recorded, path));
+        }
+        if let (Some(recorded), Some(recorder)) = (recorded, recorder) {
+            if !voice.json && !voice.quiet {
+                super::complain(&super::record::text(&recorded, recorder.path()));
             }
         }
         match outcome {

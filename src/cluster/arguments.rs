@@ -10,21 +10,6 @@ use super::Cluster;
 use crate::mesh::{Member, Secret, SECRET};
 use crate::{supervisor, Error};
 
-/// What a command line says of a run in one process.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub struct Threads {
-    /// Worker threads; results are the same at any number.
-    #[arg(short = 'w', long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    workers: u16,
-}
-
-impl Threads {
-    /// This process alone.
-    pub fn cluster(self) -> Cluster {
-        Cluster::threads(self.workers)
-    }
-}
-
 /// What a command line says of the cluster that it runs on.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
@@ -54,9 +39,17 @@ impl Arguments {
         self.hostfile == Some(None)
     }
 
-    /// Whether they ask for one process alone.
-    pub fn is_one_process(&self) -> bool {
-        self.processes == 1
+    /// How many processes they ask for.
+    pub fn processes(&self) -> u16 {
+        self.processes
+    }
+
+    /// Whether this process is to start the others, and to run nothing itself.
+    pub fn starts_processes(&self) -> bool {
+        self.processes > 1
+            && self.process.is_none()
+            && self.hostfile.is_none()
+            && !supervisor::is_supervised()
     }
 
     /// This process's place in the cluster. A process that is to start the others never returns from here: it ends

@@ -31,7 +31,7 @@ pub(super) enum Refusal {
     Closed,
     #[error("what it sends is no handshake")]
     Garbage,
-    #[error("it has another secret, or is of another run: pipeline, version, -n, -w")]
+    #[error("it has another secret, or is of another run: pipeline, recording, version, -n, -w")]
     Stranger,
     #[error("it takes this process for number {0}")]
     Misled(u16),

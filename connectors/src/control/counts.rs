@@ -18,6 +18,8 @@ pub struct Counts {
     pub malformed: Counter,
     /// How much has been read, in the unit of [`Source::size`](crate::Source::size).
     pub position: Counter,
+    /// Places where a recording was found damaged.
+    pub damages: Counter,
     earliest: AtomicI64,
     latest: AtomicI64,
 }
@@ -29,6 +31,7 @@ impl Default for Counts {
             late: Counter::default(),
             malformed: Counter::default(),
             position: Counter::default(),
+            damages: Counter::default(),
             earliest: AtomicI64::new(i64::MAX),
             latest: AtomicI64::new(i64::MIN),
         }
@@ -60,6 +63,8 @@ pub struct Totals {
     pub malformed: u64,
     /// How much has been read, in the unit of [`Source::size`](crate::Source::size).
     pub position: u64,
+    /// Places where a recording was found damaged.
+    pub damages: u64,
     /// Records that the frontier has passed and a logic has seen.
     pub scored: u64,
     /// Keys with state.
@@ -79,6 +84,7 @@ impl Totals {
             late: counts.late.get(),
             malformed: counts.malformed.get(),
             position: counts.position.get(),
+            damages: counts.damages.get(),
             scored: tally.scored.get(),
             keys: tally.keys.get(),
             evicted: tally.evicted.get(),
@@ -98,6 +104,7 @@ impl Totals {
             late: self.late + other.late,
             malformed: self.malformed + other.malformed,
             position: self.position + other.position,
+            damages: self.damages + other.damages,
             scored: self.scored + other.scored,
             keys: self.keys + other.keys,
             evicted: self.evicted + other.evicted,

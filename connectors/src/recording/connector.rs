@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use tidewatch_dataflows::Offset;
 use timely::scheduling::SyncActivator;
 
-use super::contents::Contents;
+use super::parts::Parts;
 use super::recorder::lock;
 use super::source::Recorded;
 use super::Recording;
@@ -14,7 +14,7 @@ use crate::{Decision, Error};
 
 /// Reads the payloads of one source of a recording, as fast as they are taken; they are decoded anew.
 ///
-/// The file is opened when it is read for the first time. What is damaged in it is logged, and what is behind a
+/// It is opened when it is read for the first time. What is damaged in it is logged, and what is behind a
 /// damaged block is a dead letter.
 pub struct RecordingSource {
     path: String,
@@ -23,7 +23,7 @@ pub struct RecordingSource {
 }
 
 impl RecordingSource {
-    /// Reads the recording at `path`, of which `source` is to be read; of several sources one must be named.
+    /// Reads the recording at `path`, or its parts beside it, of which `source` is to be read; of several sources one must be named.
     pub fn new(path: impl Into<String>, source: Option<String>) -> Self {
         Self { path: path.into(), source, opened: Mutex::default() }
     }
@@ -33,7 +33,8 @@ impl RecordingSource {
         if let Some(recorded) = &*opened {
             return Ok(recorded.clone());
         }
-        let recording = Recording(Arc::new(Contents::open(&self.path)?));
+        let recording = Recording(Arc::new(Parts::open(&self.path)?));
+        recording.damages().iter().for_each(|damage| tracing::warn!("{damage}"));
         let names = recording.sources();
         let name = match (&self.source, &*names) {
             (Some(name), _) => name,
@@ -44,7 +45,7 @@ impl RecordingSource {
             }
         };
         let recorded = recording.source(name)?;
-        if recorded.tracks().any(|track| track.described.rows) {
+        if recorded.tracks().any(|(_, track)| track.described.rows) {
             let message = format!("{}: source \"{name}\" has rows, which only a replay plays", self.path);
             return Err(Error::Configuration(message));
         }

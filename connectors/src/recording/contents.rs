@@ -1,4 +1,4 @@
-//! What is in the file of a recording, found by its index or, without one, by going from block to block.
+//! What is in a file of a recording, found by its index or, without one, by going from block to block.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +11,7 @@ use tidewatch_dataflows::PartitionId;
 use super::bytes::Wrong;
 use super::codec::{decode_decisions, Described};
 use super::frame::{self, Head, Kind, Located, HEAD, PREAMBLE, TRAILER};
+use super::parts::Part;
 use super::recorder::lock;
 use crate::{Decision, Error};
 
@@ -37,6 +38,7 @@ impl fmt::Display for Damage {
 /// The open file and what it holds.
 pub(super) struct Contents {
     pub(super) path: String,
+    pub(super) part: Part,
     file: Mutex<File>,
     length: u64,
     /// The partitions by their numbers.
@@ -74,6 +76,7 @@ impl Contents {
         let metadata = file.metadata().map_err(Error::io(path))?;
         let mut contents = Self {
             path: path.to_owned(),
+            part: Part::WHOLE,
             file: Mutex::new(file),
             length: metadata.len(),
             tracks: BTreeMap::new(),
@@ -82,11 +85,11 @@ impl Contents {
         };
         let preamble = contents.bytes(0, PREAMBLE);
         let checked = match preamble {
-            Ok(bytes) => frame::check_preamble(&bytes),
+            Ok(bytes) => frame::read_preamble(&bytes),
             Err(Failure::Wrong(_)) => Err("is not a recording".to_owned()),
             Err(Failure::Io(error)) => return Err(Error::io(path)(error)),
         };
-        checked.map_err(|wrong| Error::Configuration(format!("{path} {wrong}")))?;
+        contents.part = checked.map_err(|wrong| Error::Configuration(format!("{path} {wrong}")))?;
         let blocks = match contents.indexed() {
             Ok(blocks) => blocks,
             Err(Failure::Wrong(why)) => contents.scan(&why)?,
@@ -96,7 +99,6 @@ impl Contents {
             contents.add(block)?;
         }
         contents.tell_lost();
-        contents.damages().iter().for_each(|damage| tracing::warn!("{damage}"));
         Ok(contents)
     }
 

@@ -3,11 +3,12 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::bytes::{decompress, Bytes, Wrong};
+use super::parts::Part;
 
 /// The version that is written, and the only one that is read.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// The length of what a file begins with.
-pub(super) const PREAMBLE: usize = 24;
+pub(super) const PREAMBLE: usize = 40;
 /// The length of what a block begins with.
 pub(super) const HEAD: usize = 72;
 /// The length of what a closed file ends with.
@@ -144,28 +145,37 @@ impl Located {
 }
 
 /// What a file begins with.
-pub(super) fn preamble() -> [u8; PREAMBLE] {
+pub(super) fn preamble(part: Part) -> [u8; PREAMBLE] {
     let mut bytes = [0; PREAMBLE];
     bytes[..8].copy_from_slice(&FILE_MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    let checksum = xxh3_64(&bytes[..16]);
-    bytes[16..].copy_from_slice(&checksum.to_le_bytes());
+    bytes[12..16].copy_from_slice(&part.index.to_le_bytes());
+    bytes[16..20].copy_from_slice(&part.of.to_le_bytes());
+    bytes[24..32].copy_from_slice(&part.run.to_le_bytes());
+    let checksum = xxh3_64(&bytes[..32]);
+    bytes[32..].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
 
-/// Checks what a file begins with.
-pub(super) fn check_preamble(bytes: &[u8]) -> Result<(), Wrong> {
+/// Reads what a file begins with.
+pub(super) fn read_preamble(bytes: &[u8]) -> Result<Part, Wrong> {
     let mut rest = Bytes(bytes);
     if rest.take(8).ok() != Some(&FILE_MAGIC[..]) {
         return Err("is not a recording".to_owned());
     }
-    let (version, _, checksum) = (rest.u32()?, rest.u32()?, rest.u64()?);
-    match (version, checksum == xxh3_64(&bytes[..16])) {
-        (VERSION, true) => Ok(()),
-        (_, true) => {
-            Err(format!("is a recording of version {version}; this program reads version {VERSION}"))
-        }
-        (_, false) => Err("is a recording, but its first 24 bytes do not have their checksum".to_owned()),
+    // What follows is as long as the version says, so that only this one's checksum can be found.
+    let version = rest.u32()?;
+    if version != VERSION {
+        return Err(format!("is a recording of version {version}; this program reads version {VERSION}"));
+    }
+    let (index, of, _) = (rest.u32()?, rest.u32()?, rest.u32()?);
+    let (run, checksum) = (rest.u64()?, rest.u64()?);
+    if checksum != xxh3_64(&bytes[..32]) {
+        return Err(format!("is a recording, but its first {PREAMBLE} bytes do not have their checksum"));
+    }
+    match index < of && of <= Part::MOST {
+        true => Ok(Part { index, of, run }),
+        false => Err(format!("is a recording, but calls itself part {index} of {of}")),
     }
 }
 

@@ -12,6 +12,7 @@ use tidewatch_dataflows::PartitionId;
 use super::codec::{encode, encode_decisions, Described};
 use super::columns::Columns;
 use super::frame::{Head, Kind};
+use super::parts::Part;
 use super::tap::{TapJournal, TapSource};
 use super::writer::Writer;
 use super::MAX_RECORDS;
@@ -56,7 +57,7 @@ pub struct Recorded {
 /// What the readers of all partitions and the thread that writes share.
 pub(super) struct Shared {
     path: String,
-    parts: Mutex<BTreeMap<PartitionId, Arc<Mutex<Part>>>>,
+    pending: Mutex<BTreeMap<PartitionId, Arc<Mutex<Pending>>>>,
     /// How many there are.
     open: AtomicUsize,
     batches: SyncSender<Message>,
@@ -66,7 +67,7 @@ pub(super) struct Shared {
 }
 
 /// What a partition has that is not written yet.
-pub(super) struct Part {
+pub(super) struct Pending {
     number: u32,
     pub(super) described: Described,
     is_described: bool,
@@ -92,7 +93,7 @@ struct Batch {
     width: usize,
 }
 
-impl Part {
+impl Pending {
     pub(super) fn is_full(&self) -> bool {
         self.columns.len() >= MAX_RECORDS || self.columns.weight() >= self.limit
     }
@@ -126,15 +127,15 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     /// A partition that is now read.
-    pub(super) fn open(&self, described: Described) -> Result<Arc<Mutex<Part>>, Error> {
-        let mut parts = lock(&self.parts);
-        if parts.contains_key(&described.id()) {
+    pub(super) fn open(&self, described: Described) -> Result<Arc<Mutex<Pending>>, Error> {
+        let mut pending = lock(&self.pending);
+        if pending.contains_key(&described.id()) {
             let Described { source, name, .. } = described;
             let message = format!("partition \"{name}\" of source \"{source}\" is being recorded already");
             return Err(Error::Configuration(message));
         }
-        let (id, number) = (described.id(), parts.len() as u32);
-        let part = Arc::new(Mutex::new(Part {
+        let (id, number) = (described.id(), pending.len() as u32);
+        let opened = Arc::new(Mutex::new(Pending {
             number,
             described,
             is_described: false,
@@ -143,9 +144,9 @@ impl Shared {
             since: None,
             limit: 0,
         }));
-        parts.insert(id, part.clone());
-        self.open.store(parts.len(), Ordering::Relaxed);
-        Ok(part)
+        pending.insert(id, opened.clone());
+        self.open.store(pending.len(), Ordering::Relaxed);
+        Ok(opened)
     }
 
     /// How much a partition may hold.
@@ -153,13 +154,13 @@ impl Shared {
         (HELD / self.open.load(Ordering::Relaxed).max(1)).max(HELD_BY_ONE.0).min(self.most)
     }
 
-    pub(super) fn part(&self, id: PartitionId) -> Option<Arc<Mutex<Part>>> {
-        lock(&self.parts).get(&id).cloned()
+    pub(super) fn pending(&self, id: PartitionId) -> Option<Arc<Mutex<Pending>>> {
+        lock(&self.pending).get(&id).cloned()
     }
 
     /// Has what a partition holds written.
-    pub(super) fn flush(&self, part: &mut Part) -> Result<(), Error> {
-        self.batches.send(Message::Batch(part.take())).map_err(|_| self.broken())
+    pub(super) fn flush(&self, pending: &mut Pending) -> Result<(), Error> {
+        self.batches.send(Message::Batch(pending.take())).map_err(|_| self.broken())
     }
 
     /// Whether nothing can be written any more; [`Recorder::finish`] says why.
@@ -182,17 +183,36 @@ impl Recorder {
     ///
     /// [`Error`] if it exists or cannot be created.
     pub fn create(path: &str) -> Result<Self, Error> {
-        Self::holding(path, HELD_BY_ONE.1)
+        Self::create_part(path, Part::WHOLE)
+    }
+
+    /// Creates the file of a part of the recording at `path`, whose other parts other processes write. It is called
+    /// `path.0` for the first part; a recording of one part is called `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if it exists or cannot be created.
+    pub fn create_part(path: &str, part: Part) -> Result<Self, Error> {
+        if part.of > 1 {
+            // It would be taken for all of the recording.
+            Part::check_new(path, 0)?;
+        }
+        Self::holding(&part.file(path), part, HELD_BY_ONE.1)
+    }
+
+    /// The file that is written.
+    pub fn path(&self) -> &str {
+        &self.shared.path
     }
 
     /// A recorder whose partitions hold at most `most` bytes before they write.
-    pub(super) fn holding(path: &str, most: usize) -> Result<Self, Error> {
-        let writer = Writer::create(path)?;
+    pub(super) fn holding(path: &str, part: Part, most: usize) -> Result<Self, Error> {
+        let writer = Writer::create(path, part)?;
         let (batches, receiver) = sync_channel(QUEUE);
-        let (parts, failed) = (Mutex::default(), AtomicBool::new(false));
+        let (pending, failed) = (Mutex::default(), AtomicBool::new(false));
         let shared = Arc::new(Shared {
             path: path.to_owned(),
-            parts,
+            pending,
             open: AtomicUsize::new(0),
             batches,
             failed,
@@ -228,10 +248,10 @@ impl Recorder {
     ///
     /// What kept the file from being written, now or earlier.
     pub fn finish(&self) -> Result<Recorded, Error> {
-        let parts: Vec<_> = lock(&self.shared.parts).values().cloned().collect();
+        let all: Vec<_> = lock(&self.shared.pending).values().cloned().collect();
         // If the thread has failed, it says so below.
-        for part in parts {
-            let _ = self.shared.flush(&mut lock(&part));
+        for pending in all {
+            let _ = self.shared.flush(&mut lock(&pending));
         }
         let _ = self.shared.batches.send(Message::Close);
         match lock(&self.thread).take().map(JoinHandle::join) {
@@ -270,11 +290,11 @@ impl Pump {
 
     /// Writes what has waited long enough; `true` if the recording is to be closed.
     fn look(&mut self, shared: &Shared) -> Result<bool, Error> {
-        let parts: Vec<_> = lock(&shared.parts).values().cloned().collect();
-        for part in parts {
+        let all: Vec<_> = lock(&shared.pending).values().cloned().collect();
+        for pending in all {
             // Its reader holds the lock while it waits for us.
-            let Ok(mut part) = part.try_lock() else { continue };
-            if part.since.is_none_or(|since| since.elapsed() < PATIENCE) {
+            let Ok(mut pending) = pending.try_lock() else { continue };
+            if pending.since.is_none_or(|since| since.elapsed() < PATIENCE) {
                 continue;
             }
             // What the partition has sent comes before what it still holds.
@@ -284,7 +304,7 @@ impl Pump {
                     Message::Close => return Ok(true),
                 }
             }
-            self.write(*part.take())?;
+            self.write(*pending.take())?;
         }
         Ok(false)
     }

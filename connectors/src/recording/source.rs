@@ -13,10 +13,11 @@ use super::codec::Block;
 use super::columns::{Texts, APPENDED, DAMAGED, DECODED, HOLES, KIND, LINE, PAYLOAD, ROW};
 use super::contents::{Contents, Failure, Track};
 use super::holes::{fill, Said};
+use super::parts::Parts;
 use super::play::Play;
 use crate::format::{Decoder, Format, Row};
 use crate::source::{Decoded, Intake, Raw, Reader, Source, Status};
-use crate::{Decision, Error};
+use crate::{Control, Decision, Error};
 
 /// How often a reader looks whether the time of its next record has come.
 const TICK: Duration = Duration::from_millis(10);
@@ -24,7 +25,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// A source of a recording.
 #[derive(Clone)]
 pub(super) struct Recorded {
-    pub(super) contents: Arc<Contents>,
+    pub(super) parts: Arc<Parts>,
     /// The name that the source had.
     pub(super) name: Arc<str>,
     /// Decodes payloads, where that was not done when they were recorded.
@@ -35,8 +36,8 @@ pub(super) struct Recorded {
 }
 
 impl Recorded {
-    pub(super) fn tracks(&self) -> impl Iterator<Item = &Track> {
-        self.contents.tracks.values().filter(|track| track.described.source == self.name)
+    pub(super) fn tracks(&self) -> impl Iterator<Item = (&Contents, &Track)> {
+        self.parts.all().filter(|(_, track)| track.described.source == self.name)
     }
 
     /// Whether the rows of a partition are what this replay would decode.
@@ -45,8 +46,8 @@ impl Recorded {
     }
 
     fn reader(&self, name: &str, from: Offset) -> Result<RecordedReader, Error> {
-        let track = self.contents.track(&self.name, name).ok_or_else(|| {
-            let (path, source) = (&self.contents.path, &self.name);
+        let (_, track) = self.parts.track(&self.name, name).ok_or_else(|| {
+            let (path, source) = (&self.parts.path, &self.name);
             Error::Configuration(format!("{path} has no partition \"{name}\" of source \"{source}\""))
         })?;
         Ok(RecordedReader {
@@ -66,13 +67,30 @@ impl Recorded {
         })
     }
 
-    /// The event time of the first record of each partition, if rows are to be had; the least of them.
+    /// The event time of the first record of each partition that has one in its first block; the least of them.
     pub(super) fn first_time(&self) -> Option<EventTime> {
-        let first = |track: &Track| {
-            let block = track.blocks.first().filter(|_| self.trusts(track))?;
-            let body = self.contents.body(block).ok()?;
+        let first = |(contents, track): (&Contents, &Track)| {
+            let block = track.blocks.first()?;
+            let body = contents.body(block).ok()?;
             let block = Block::decode(&block.head, body, track.described.schema.values.len()).ok()?;
-            block.times.first().copied().map(EventTime::from_micros)
+            let mut loaded = Loaded::new(block, track.described.schema.values.len());
+            if self.trusts(track) {
+                return loaded.block.times.first().copied().map(EventTime::from_micros);
+            }
+            let mut decoder = self.format.as_ref()?.decoder(&track.described.name);
+            if let Some(header) = &track.described.header {
+                decoder.header(header).ok()?;
+            }
+            let mut row = Row::default();
+            while let Some(flags) = loaded.block.flags.get(loaded.at).copied() {
+                if matches!(flags & KIND, PAYLOAD | DECODED)
+                    && decoder.decode(&loaded.payload(flags), &mut row).is_ok()
+                {
+                    return Some(row.time);
+                }
+                loaded.advance(flags);
+            }
+            None
         };
         self.tracks().filter_map(first).min()
     }
@@ -84,7 +102,7 @@ impl Source for Recorded {
     }
 
     fn partitions(&self) -> Result<Vec<String>, Error> {
-        Ok(self.tracks().map(|track| track.described.name.to_string()).collect())
+        Ok(self.tracks().map(|(_, track)| track.described.name.to_string()).collect())
     }
 
     fn open(&self, partition: &str, from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
@@ -92,8 +110,8 @@ impl Source for Recorded {
     }
 
     fn decisions(&self, partition: &str) -> Result<Vec<Decision>, Error> {
-        let track = self.contents.track(&self.name, partition);
-        Ok(track.map(|track| track.decisions.clone()).unwrap_or_default())
+        let track = self.parts.track(&self.name, partition);
+        Ok(track.map(|(_, track)| track.decisions.clone()).unwrap_or_default())
     }
 
     fn patience(&self) -> Option<Duration> {
@@ -102,7 +120,7 @@ impl Source for Recorded {
 
     /// The number of records.
     fn size(&self) -> Option<u64> {
-        Some(self.tracks().map(Track::records).sum())
+        Some(self.tracks().map(|(_, track)| track.records()).sum())
     }
 }
 
@@ -180,8 +198,8 @@ impl RecordedReader {
     /// read, and why.
     fn load(&mut self) -> Result<Option<(Offset, String)>, Error> {
         self.loaded = None;
-        let contents = self.source.contents.clone();
-        let Some(track) = contents.track(&self.source.name, &self.name) else { return Ok(None) };
+        let parts = self.source.parts.clone();
+        let Some((contents, track)) = parts.track(&self.source.name, &self.name) else { return Ok(None) };
         let width = track.described.schema.values.len();
         while let Some(block) = track.blocks.get(self.next).filter(|_| !self.is_damaged) {
             let index = self.next;
@@ -205,6 +223,7 @@ impl RecordedReader {
                 Err(Failure::Wrong(what)) => {
                     self.is_damaged = true;
                     let damage = contents.tell_block(track, index, what);
+                    Control::current().counts().damages.add(1);
                     tracing::warn!("{damage}");
                     return Ok(Some((Offset(block.head.first), damage.to_string())));
                 }

@@ -9,7 +9,7 @@ use tidewatch_dataflows::{EventTime, KeyId, Offset, PartitionId};
 use timely::scheduling::SyncActivator;
 
 use super::codec::Described;
-use super::recorder::{lock, Part, Shared};
+use super::recorder::{lock, Pending, Shared};
 use super::MAX_SECTION;
 use crate::format::{Decoder, Format, Row};
 use crate::source::{Decoded, Intake, Raw, Reader, Source, Status};
@@ -49,7 +49,7 @@ impl Source for TapSource {
 
     fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
         let inner = self.inner.open(partition, from, waker)?;
-        let part = self.shared.open(Described {
+        let pending = self.shared.open(Described {
             source: self.name.clone(),
             name: partition.into(),
             connector: self.inner.kind().to_owned(),
@@ -61,7 +61,7 @@ impl Source for TapSource {
         Ok(Box::new(TapReader {
             shared: self.shared.clone(),
             inner,
-            part,
+            pending,
             decoder: self.format.as_ref().map(|format| format.decoder(partition)),
             row: Row::default(),
         }))
@@ -69,8 +69,8 @@ impl Source for TapSource {
 
     fn decisions(&self, partition: &str) -> Result<Vec<Decision>, Error> {
         let decisions = self.inner.decisions(partition)?;
-        if let Some(part) = self.shared.part(PartitionId::of(&self.name, partition)) {
-            decisions.iter().for_each(|decision| lock(&part).decide(*decision));
+        if let Some(pending) = self.shared.pending(PartitionId::of(&self.name, partition)) {
+            decisions.iter().for_each(|decision| lock(&pending).decide(*decision));
         }
         Ok(decisions)
     }
@@ -91,7 +91,7 @@ impl Source for TapSource {
 struct TapReader {
     shared: Arc<Shared>,
     inner: Box<dyn Reader>,
-    part: Arc<Mutex<Part>>,
+    pending: Arc<Mutex<Pending>>,
     /// Decodes in place of the pipeline, which takes what was decoded.
     decoder: Option<Box<dyn Decoder>>,
     row: Row,
@@ -100,12 +100,12 @@ struct TapReader {
 impl Reader for TapReader {
     fn read(&mut self, intake: &mut dyn Intake) -> Result<Status, Error> {
         self.shared.check()?;
-        let mut part = lock(&self.part);
-        part.limit = self.shared.limit();
-        let before = part.columns.len();
+        let mut pending = lock(&self.pending);
+        pending.limit = self.shared.limit();
+        let before = pending.columns.len();
         let mut tap = TapIntake {
             inner: intake,
-            part: &mut part,
+            pending: &mut pending,
             decoder: self.decoder.as_deref_mut(),
             row: &mut self.row,
             too_long: None,
@@ -114,16 +114,16 @@ impl Reader for TapReader {
         if let Some(error) = tap.too_long {
             return Err(error);
         }
-        for index in before..part.columns.len() {
-            if let Some(label) = self.inner.label(Offset(part.columns.offsets[index])) {
-                part.columns.labels.push((index, label));
+        for index in before..pending.columns.len() {
+            if let Some(label) = self.inner.label(Offset(pending.columns.offsets[index])) {
+                pending.columns.labels.push((index, label));
             }
         }
-        if part.columns.len() > 0 {
-            part.since.get_or_insert_with(Instant::now);
+        if pending.columns.len() > 0 {
+            pending.since.get_or_insert_with(Instant::now);
         }
-        if part.is_full() {
-            self.shared.flush(&mut part)?;
+        if pending.is_full() {
+            self.shared.flush(&mut pending)?;
         }
         Ok(status)
     }
@@ -139,7 +139,7 @@ impl Reader for TapReader {
 
 struct TapIntake<'a> {
     inner: &'a mut dyn Intake,
-    part: &'a mut Part,
+    pending: &'a mut Pending,
     decoder: Option<&'a mut (dyn Decoder + 'static)>,
     row: &'a mut Row,
     too_long: Option<Error>,
@@ -148,7 +148,7 @@ struct TapIntake<'a> {
 impl TapIntake<'_> {
     /// Breaks off if the partition holds as much as it may.
     fn flow(&self, flow: ControlFlow<()>) -> ControlFlow<()> {
-        match self.part.is_full() || self.too_long.is_some() {
+        match self.pending.is_full() || self.too_long.is_some() {
             true => ControlFlow::Break(()),
             false => flow,
         }
@@ -158,7 +158,7 @@ impl TapIntake<'_> {
     fn fits(&mut self, raw: Raw<'_>) -> bool {
         let fits = raw.payload.len() <= MAX_SECTION / 2;
         if !fits {
-            let (name, length) = (&self.part.described.name, raw.payload.len());
+            let (name, length) = (&self.pending.described.name, raw.payload.len());
             let message = format!("{name}: a record of {length} bytes is too long for a recording");
             self.too_long = Some(Error::Configuration(message));
         }
@@ -173,7 +173,7 @@ impl Intake for TapIntake<'_> {
             // The pipeline has accepted it.
             let _ = decoder.header(line);
         }
-        self.part.described.header = Some(line.to_vec());
+        self.pending.described.header = Some(line.to_vec());
         Ok(())
     }
 
@@ -185,13 +185,13 @@ impl Intake for TapIntake<'_> {
             Some(Ok(())) => {
                 let Row { time, key, values } = &*self.row;
                 let id = KeyId::of(key);
-                self.part.columns.push_decoded(raw, *time, id, key, values);
+                self.pending.columns.push_decoded(raw, *time, id, key, values);
                 let Raw { offset, line, appended, payload } = raw;
                 let payload = &|| payload.into();
                 self.inner.decoded(Decoded { offset, line, appended, time: *time, id, key, values, payload })
             }
             _ => {
-                self.part.columns.push_payload(raw);
+                self.pending.columns.push_payload(raw);
                 self.inner.raw(raw)
             }
         };
@@ -199,7 +199,7 @@ impl Intake for TapIntake<'_> {
     }
 
     fn row(&mut self, offset: Offset, time: EventTime, key: &KeyText, values: &[f64]) -> ControlFlow<()> {
-        self.part.columns.push_row(offset, time, key, values);
+        self.pending.columns.push_row(offset, time, key, values);
         let flow = self.inner.row(offset, time, key, values);
         self.flow(flow)
     }
@@ -208,7 +208,7 @@ impl Intake for TapIntake<'_> {
         if !self.fits(raw) {
             return ControlFlow::Break(());
         }
-        self.part.columns.push_damaged(raw, &reason);
+        self.pending.columns.push_damaged(raw, &reason);
         let flow = self.inner.damaged(raw, reason);
         self.flow(flow)
     }
@@ -226,8 +226,8 @@ impl TapJournal {
     }
 
     fn note(&self, decision: Decision) {
-        if let Some(part) = self.shared.part(decision.partition) {
-            lock(&part).decide(decision);
+        if let Some(pending) = self.shared.pending(decision.partition) {
+            lock(&pending).decide(decision);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 
 use super::bytes::Wrong;
 use super::frame::{self, Head, Kind, Located, HEAD};
+use super::parts::{exists, Part};
 use crate::Error;
 
 /// A file whose blocks are whole up to the last one, whenever its program ends.
@@ -17,14 +18,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Creates the file; one that is there already is left alone.
-    pub(super) fn create(path: &str) -> Result<Self, Error> {
+    pub(super) fn create(path: &str, part: Part) -> Result<Self, Error> {
         let mut file = File::create_new(path).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => {
-                Error::Configuration(format!("{path} exists, and a recording never overwrites a file"))
-            }
+            ErrorKind::AlreadyExists => exists(path),
             _ => Error::io(path)(error),
         })?;
-        let preamble = frame::preamble();
+        let preamble = frame::preamble(part);
         file.write_all(&preamble).map_err(Error::io(path))?;
         Ok(Self { path: path.to_owned(), file, position: preamble.len() as u64, blocks: Vec::new() })
     }
