@@ -68,8 +68,12 @@ impl Replay {
             Speed::Max => play,
             Speed::Times(factor) => play.speed(factor),
         };
-        let job = job.replayed(&recording, &play)?;
         let known = recording.damages();
+        // What it lacks, it may lack because of the damages.
+        let job = job.replayed(&recording, &play).map_err(|error| match known.is_empty() {
+            true => error,
+            false => Error::Several(vec![Error::Damaged(told(&known)), error]),
+        })?;
         Ok(Self { job, recording, path: path.to_owned(), known })
     }
 
@@ -101,7 +105,7 @@ impl Replay {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] if such a file belongs to a sink of the pipeline.
+    /// [`Error::Usage`] if such a file belongs to a sink of the pipeline or to the recording.
     pub fn outputs_in(&self, folder: &Path, streams: &[(Stream, SinkFormat)]) -> Result<Arc<Outputs>, Error> {
         let mut files = Vec::new();
         for (stream, format) in streams {
@@ -110,6 +114,16 @@ impl Replay {
                 let path = path.display();
                 return Err(Error::Usage(format!(
                     "{path} belongs to the pipeline: it is the \"path\" of a sink, {sink:?}, and a replay opens none"
+                )));
+            }
+            if self
+                .recording
+                .files()
+                .any(|file| pattern::identity(Path::new(file)) == pattern::identity(&path))
+            {
+                return Err(Error::Usage(format!(
+                    "{} belongs to the recording that is replayed",
+                    path.display()
                 )));
             }
             let path = path.to_str().ok_or_else(|| Error::Usage("the path is not UTF-8".to_owned()))?;
@@ -145,12 +159,16 @@ impl Replay {
     pub fn finish(&self, control: &Control, tells: bool) -> Result<(), Error> {
         let damages = self.recording.damages();
         let is_told = |damage: &&Damage| tells || !self.known.contains(damage);
-        let damages: Vec<_> = damages.iter().filter(is_told).map(ToString::to_string).collect();
         match control.totals().damages {
             0 => Ok(()),
-            _ => Err(Error::Damaged(damages.join("\n"))),
+            _ => Err(Error::Damaged(told(damages.iter().filter(is_told)))),
         }
     }
+}
+
+/// A line for each.
+fn told<'a>(damages: impl IntoIterator<Item = &'a Damage>) -> String {
+    damages.into_iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn extension(format: SinkFormat) -> &'static str {

@@ -1,6 +1,6 @@
 //! Clusters of several processes: they give what one gives, keep out who does not belong to them, and end together.
 
-mod processes;
+pub(crate) mod processes;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cli::{pipeline, read, GENERATED, STDIN};
+use crate::cli::{GENERATED, STDIN};
 use crate::examples::example;
+use crate::harness::program::{pipeline, read, PROGRAM};
 use processes::{hostfile, signal, start, start_as_it_is, until, Ended, Observed, SOON};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tidewatch");
 /// The law: any death ends all within this time.
 const LIMIT: Duration = Duration::from_secs(5);
 

@@ -1,11 +1,13 @@
 //! Attacks on the law that final output depends on the partitions' contents alone (DESIGN §1, law 2).
 //!
 //! `attack(Attack::pipeline(text))` runs the same input with several numbers of workers and processes, batch sizes and interleavings
-//! of the partitions, and compares every final stream byte for byte with a run of one worker.
+//! of the partitions, live and recorded and replayed, and compares every final stream byte for byte with a run of one worker.
 
 mod input;
+pub(crate) mod program;
 mod snapshotting;
 mod subject;
+mod tape;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +25,9 @@ use timely::ExchangeData;
 
 pub(crate) use input::{generated, simultaneous, Partitions};
 pub(crate) use snapshotting::Snapshotting;
+pub(crate) use subject::on_cluster;
 use subject::{Dataflow, OfLogic, Pipeline, Subject};
+pub(crate) use tape::Tape;
 
 /// The payloads of each final stream, in order.
 pub(crate) type Captured = Vec<(&'static str, Vec<Vec<u8>>)>;
@@ -43,6 +47,8 @@ pub(crate) struct Setting {
     pub(crate) snapshotting: bool,
     /// Shuffles each partition within the lateness, with this seed.
     pub(crate) arrival: Option<u64>,
+    /// Records a run on so many processes and workers of each, and replays it; neither may change anything.
+    pub(crate) recorded: Option<(usize, u16)>,
     /// Writes the anomalies alone, as most pipelines do, so that normal verdicts are not even emitted.
     pub(crate) alone: bool,
 }
@@ -56,6 +62,7 @@ impl Setting {
             pace: Pace { batch, shuffle, dictionary: batch },
             snapshotting: false,
             arrival: None,
+            recorded: None,
             alone: false,
         }
     }
@@ -63,10 +70,14 @@ impl Setting {
     const fn on(self, processes: usize) -> Self {
         Self { processes, ..self }
     }
+
+    const fn recorded(self, processes: usize, workers: u16) -> Self {
+        Self { recorded: Some((processes, workers)), ..self }
+    }
 }
 
 const BASELINE: Setting = Setting::new(1, 1024, None);
-const SETTINGS: [Setting; 8] = [
+const SETTINGS: [Setting; 10] = [
     Setting::new(1, 1, Some(11)),
     Setting::new(1, 61, Some(5)),
     Setting::new(2, 1024, None),
@@ -75,6 +86,8 @@ const SETTINGS: [Setting; 8] = [
     Setting::new(4, 16, None),
     Setting::new(1, 100, Some(6)).on(2),
     Setting::new(2, 1024, None).on(2),
+    Setting::new(2, 100, Some(7)).recorded(2, 1),
+    Setting::new(1, 300, None).on(2).recorded(1, 2),
 ];
 
 impl fmt::Display for Setting {
@@ -89,6 +102,9 @@ impl fmt::Display for Setting {
         if let Some(seed) = self.arrival {
             write!(f, ", arrival seed {seed}")?;
         }
+        if let Some((processes, workers)) = self.recorded {
+            write!(f, ", recorded at -n{processes} -w{workers}")?;
+        }
         if self.alone {
             f.write_str(", anomalies alone")?;
         }
@@ -102,6 +118,7 @@ pub(crate) struct Feed {
     pub(crate) partitions: Partitions,
     pub(crate) header: Option<String>,
     pub(crate) lateness: Span,
+    pub(crate) tape: Tape,
 }
 
 /// What is attacked, with which input, and how.
@@ -190,7 +207,18 @@ impl Attack {
         if let Some(seed) = setting.arrival {
             feed.partitions = input::shuffled(&feed.partitions, feed.lateness, seed);
         }
-        self.subject.run(&feed, &setting)
+        let Some((processes, workers)) = setting.recorded else {
+            return self.subject.run(&feed, &setting);
+        };
+        let folder = tempfile::tempdir().expect("there is room for it");
+        let path = folder.path().join("attack.tide").display().to_string();
+        feed.tape = Tape::record(&path, processes);
+        let live = self.subject.run(&feed, &Setting { processes, workers, ..setting })?;
+        feed.tape = feed.tape.rewind(&path)?;
+        let replayed = self.subject.run(&feed, &setting)?;
+        // The caller compares the other one.
+        assert!(live == replayed, "recorded, it gave something else than replayed, at {setting}");
+        Ok(replayed)
     }
 
     /// Runs the attack.

@@ -74,6 +74,11 @@ impl Recording {
         names
     }
 
+    /// The files that it consists of.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.0.files()
+    }
+
     /// What is known to be damaged: what was found when the files were opened, and since then by reading. How much of
     /// the latter there is, [`Counts::damages`](crate::control::Counts::damages) counts too.
     pub fn damages(&self) -> Vec<Damage> {

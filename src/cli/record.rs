@@ -1,14 +1,16 @@
 //! `tidewatch record`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
+use tidewatch_connectors::file::pattern;
 use tidewatch_connectors::recording::{Part, Recorded, Recorder};
 use tidewatch_connectors::Control;
 
 use super::Voice;
 use crate::cluster::{self, Outcome};
+use crate::config::SinkSpec;
 use crate::job::Job;
 use crate::progress::Progress;
 use crate::registry::Registry;
@@ -50,7 +52,7 @@ impl Record {
             return Err(Error::Usage("record needs a PIPELINE.toml and --out".to_owned()));
         };
         let job = Job::new(config::read(file, registry)?, registry)?;
-        check_new(out, &self.cluster)?;
+        check_new(out, &self.cluster, &[])?;
         let cluster = self.cluster.enter(&format!("{}\nrecorded alone", job.identity()))?;
         let recorder = Recorder::create_part(out, cluster.part())?;
         let job = job.recorded(&recorder);
@@ -85,10 +87,21 @@ impl Record {
     }
 }
 
-/// Checks, before there are other processes, that none of them will find its file there already.
-pub(super) fn check_new(path: &str, cluster: &cluster::Arguments) -> Result<(), Error> {
+/// Checks, before there are other processes, that none of them will find its file there already, and that no sink
+/// writes to such a file.
+pub(super) fn check_new(path: &str, cluster: &cluster::Arguments, sinks: &[SinkSpec]) -> Result<(), Error> {
+    let parts = u32::from(cluster.processes());
+    for file in Part::files(path, parts) {
+        let identity = pattern::identity(Path::new(&file));
+        let mut paths = sinks.iter().filter_map(|sink| sink.options.given_text("path"));
+        if paths.any(|path| pattern::identity(Path::new(path)) == identity) {
+            return Err(Error::Usage(format!(
+                "{file} is the \"path\" of a sink, which would empty the recording"
+            )));
+        }
+    }
     if cluster.starts_processes() {
-        Part::check_new(path, cluster.processes().into())?;
+        Part::check_new(path, parts)?;
     }
     Ok(())
 }

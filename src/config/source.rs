@@ -56,6 +56,11 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, record: u64) -> (N
     });
     let patterns = match (&info, &given) {
         (Ok((info, _)), Ok(given)) if info.name == "file" => given.params.texts("path").to_vec(),
+        // The file, or its parts.
+        (Ok((info, _)), Ok(given)) if info.name == "recording" => {
+            let path = given.params.text("path").unwrap_or_default();
+            vec![path.to_owned(), format!("{path}.*")]
+        }
         _ => Vec::new(),
     };
     let connector = info.ok().map(|(info, _)| info.name);

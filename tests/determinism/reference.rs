@@ -250,6 +250,7 @@ fn settings() -> impl Strategy<Value = Setting> {
             pace: Pace { batch, shuffle, dictionary: batch },
             snapshotting,
             arrival: None,
+            recorded: None,
             alone: false,
         },
     )

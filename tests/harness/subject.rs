@@ -109,29 +109,32 @@ impl Subject for Pipeline {
             }
         };
         let outputs = Arc::new(outputs);
-        on_cluster(setting, |cluster| job.run(cluster, &Control::default(), outputs.clone()))?;
+        on_cluster(setting.processes, setting.workers, |cluster| {
+            feed.tape.job(&job, &cluster)?.run(cluster, &Control::default(), outputs.clone())
+        })?;
         Ok(sinks.captured())
     }
 }
 
 /// Runs something on each process of a cluster: threads here, but with the connections that processes have.
-fn on_cluster(
-    setting: &Setting,
+pub(crate) fn on_cluster(
+    processes: usize,
+    workers: u16,
     run: impl Fn(Cluster) -> Result<Outcome, Error> + Sync,
 ) -> Result<(), Error> {
-    if setting.processes == 1 {
-        return run(Cluster::threads(setting.workers)).map(drop);
+    if processes == 1 {
+        return run(Cluster::threads(workers)).map(drop);
     }
     let secret = Secret::random()?;
     let listeners: Vec<_> =
-        (0..setting.processes).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
+        (0..processes).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
     let address = |listener: &TcpListener| listener.local_addr().expect("it is bound").to_string();
     let addresses: Vec<_> = listeners.iter().map(address).collect();
     let run = &run;
     std::thread::scope(|scope| {
         let start = |(index, listener)| {
             let member = Member::new(index, addresses.clone(), secret.clone()).listening(listener);
-            let cluster = Cluster::process(setting.workers, member);
+            let cluster = Cluster::process(workers, member);
             scope.spawn(move || run(cluster).map(drop))
         };
         let threads: Vec<_> = listeners.into_iter().enumerate().map(start).collect();
@@ -154,13 +157,13 @@ fn run(
     let input = Input::of_rows(memory(feed), schema.clone()).lateness(feed.lateness).pace(setting.pace);
     let sinks = Sinks::new(streams);
     let shared = sinks.clone();
-    let build = Arc::new(move |worker: &mut Worker| {
+    let build = Arc::new(move |worker: &mut Worker, input: &Input| {
         worker.dataflow::<EventTime, _, _>(|scope| build(input.ingest(scope), &shared, &schema));
         Ok(())
     });
-    on_cluster(setting, |cluster| {
-        let build = Arc::clone(&build);
-        cluster::run(cluster, &Control::default(), move |worker| build(worker))
+    on_cluster(setting.processes, setting.workers, |cluster| {
+        let (build, input) = (Arc::clone(&build), feed.tape.input(&input, &cluster)?);
+        cluster::run(cluster, &Control::default(), move |worker| build(worker, &input))
     })?;
     Ok(sinks.captured())
 }

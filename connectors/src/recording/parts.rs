@@ -38,6 +38,11 @@ impl Part {
         }
     }
 
+    /// The files of a recording at `path` that has so many parts.
+    pub fn files(path: &str, of: u32) -> Vec<String> {
+        (0..of).map(|index| Self { index, of, run: 0 }.file(path)).collect()
+    }
+
     /// Checks that there is neither a recording at `path` nor one of the first `of` parts of one.
     ///
     /// # Errors
@@ -128,6 +133,10 @@ impl Parts {
             }
         }
         Ok(parts)
+    }
+
+    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(|contents| contents.path.as_str())
     }
 
     /// The partitions of all files, each with the file that it is in.

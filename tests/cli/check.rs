@@ -1,0 +1,38 @@
+//! `tidewatch check`.
+
+use crate::harness::program::{pipeline, tidewatch};
+
+use super::GENERATED;
+
+#[test]
+fn check_tells_right_from_wrong() {
+    let (_folder, path) = pipeline(GENERATED);
+    let said = tidewatch(["check", &path]);
+    assert_eq!((Some(0), ""), (said.code, said.err.as_str()));
+    assert!(said.out.contains("is valid"), "{}", said.out);
+    assert_eq!("", tidewatch(["check", &path, "-q"]).out);
+
+    let (_folder, path) = pipeline(&GENERATED.replace("ewma-z", "emwa-z").replace("lateness", "latenes"));
+    for command in ["check", "run"] {
+        let said = tidewatch([command, &path]);
+        assert_eq!((Some(2), ""), (said.code, said.out.as_str()));
+        let expected = [":7:1: ", "did you mean \"lateness\"?", ":10:12: ", "did you mean \"ewma-z\"?"];
+        for part in expected {
+            assert!(said.err.contains(part), "{command} lacks {part}:\n{}", said.err);
+        }
+        assert!(said.err.lines().all(|line| line.starts_with(&path)), "{}", said.err);
+    }
+}
+
+#[test]
+fn check_reports_on_every_file() {
+    let (_right, right) = pipeline(GENERATED);
+    let (_wrong, wrong) = pipeline(&GENERATED.replace("ewma-z", "emwa-z"));
+    let (_other, other) = pipeline(&GENERATED.replace("threshold", "treshold"));
+    let said = tidewatch(["check", &wrong, &right, &other, "no/such.toml"]);
+    assert_eq!(Some(2), said.code);
+    assert!(said.out.starts_with(&format!("{right}: ")), "{}", said.out);
+    for file in [&wrong, &other, "no/such.toml"] {
+        assert!(said.err.lines().any(|line| line.starts_with(file)), "{}", said.err);
+    }
+}
