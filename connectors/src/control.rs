@@ -27,6 +27,7 @@ pub struct Control(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     start: OnceLock<Instant>,
+    run: OnceLock<u64>,
     counts: Counts,
     tally: Arc<Tally>,
     interrupted: AtomicBool,
@@ -102,6 +103,17 @@ impl Control {
                 local.probes.push(probe);
             }
         });
+    }
+
+    /// Says what stands for the run, in all its processes and in no other run. Only the first call counts.
+    pub fn begin(&self, run: u64) {
+        // It is the same number.
+        let _ = self.0.run.set(run);
+    }
+
+    /// What stands for the run, the same in all its processes; zero if nobody has said so, as if there is only one.
+    pub fn run(&self) -> u64 {
+        self.0.run.get().copied().unwrap_or_default()
     }
 
     /// Wall time since the first worker has started.

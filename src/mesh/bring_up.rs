@@ -64,7 +64,11 @@ impl Mesh {
             me: member.index as u16,
             secret: member.secret.clone(),
             prologue: prologue(&member, workers),
+            // What the first one calls the run, it tells all others.
+            run: getrandom::u64()
+                .map_err(|error| Error::Io { what: "random numbers".to_owned(), source: error.into() })?,
         };
+        let run = terms.run;
         let hall = Arc::new(Hall {
             terms,
             addresses: member.addresses.clone(),
@@ -99,6 +103,9 @@ impl Mesh {
             spawn("connect", move || hall.reach(peer as u16, &sender))?;
         }
 
+        if mesh.me == 0 {
+            control.begin(run);
+        }
         let result = loop {
             let absent = (0..processes).find(|peer| *peer != mesh.me && mesh.connections[*peer].is_none());
             let Some(absent) = absent else { break Ok(()) };
@@ -113,6 +120,9 @@ impl Mesh {
             match arrivals.recv_timeout(Duration::from_millis(50)) {
                 Ok((peer, secured)) => {
                     debug!(process = peer, "joined");
+                    if peer == 0 {
+                        control.begin(secured.run);
+                    }
                     match Connection::open(peer.into(), secured, &mesh.watch) {
                         Ok((connection, keeper)) => {
                             mesh.connections[usize::from(peer)] = Some(connection);

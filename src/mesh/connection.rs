@@ -80,7 +80,7 @@ impl Connection {
         secured: Secured,
         watch: &Arc<Watch>,
     ) -> io::Result<(Arc<Self>, JoinHandle<()>)> {
-        let Secured { socket, transport, sent, received } = secured;
+        let Secured { socket, transport, sent, received, .. } = secured;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(SILENCE))?;
         socket.set_write_timeout(None)?;

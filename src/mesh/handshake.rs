@@ -3,7 +3,7 @@
 //! The prologue binds what the processes of a run have in common, so that a process of another run, another pipeline or a
 //! cluster of another size knows as little as one without the secret. The one with the lower index speaks first:
 //!
-//! 1. `psk, e`, and from whom to whom;
+//! 1. `psk, e`, from whom to whom, and what the speaker calls the run;
 //! 2. `e, ee`, and who answers;
 //! 3. an empty message under the new keys. Without it, whoever has recorded the first message could take a peer's place.
 
@@ -60,6 +60,8 @@ pub(super) struct Terms {
     pub(super) me: u16,
     pub(super) secret: Secret,
     pub(super) prologue: Vec<u8>,
+    /// What stands for this run and no other.
+    pub(super) run: u64,
 }
 
 impl Terms {
@@ -73,6 +75,8 @@ impl Terms {
 pub(super) struct Secured {
     pub(super) socket: TcpStream,
     pub(super) transport: StatelessTransportState,
+    /// What the side that has connected calls the run.
+    pub(super) run: u64,
     /// How many messages have been sent and received under its keys.
     pub(super) sent: u64,
     pub(super) received: u64,
@@ -129,22 +133,25 @@ fn write(state: &mut HandshakeState, payload: &[u8]) -> Result<Vec<u8>, Refusal>
     Ok(message)
 }
 
-/// The numbers of processes that a message carries.
-fn read<const N: usize>(state: &mut HandshakeState, message: &[u8]) -> Result<[u16; N], Refusal> {
+/// What a message carries.
+fn read<const N: usize>(state: &mut HandshakeState, message: &[u8]) -> Result<[u8; N], Refusal> {
     let mut payload = vec![0; MAX_MESSAGE];
     let length = state.read_message(message, &mut payload).map_err(|_| Refusal::Stranger)?;
-    if length != 2 * N {
-        return Err(Refusal::Stranger);
-    }
-    Ok(std::array::from_fn(|at| u16::from_le_bytes([payload[2 * at], payload[2 * at + 1]])))
+    payload.truncate(length);
+    payload.try_into().map_err(|_| Refusal::Stranger)
+}
+
+/// The first message: from whom, to whom, and what the speaker calls the run.
+fn opening(from: u16, to: u16, run: u64) -> Vec<u8> {
+    [&from.to_le_bytes()[..], &to.to_le_bytes(), &run.to_le_bytes()].concat()
 }
 
 /// The side that has connected, to process `peer`.
 pub(super) fn initiate(socket: TcpStream, peer: u16, terms: &Terms) -> Result<Secured, Refusal> {
     let mut timed = Timed { socket: &socket, until: Instant::now() + LIMIT };
     let mut state = terms.builder().and_then(snow::Builder::build_initiator).map_err(|_| Refusal::Garbage)?;
-    timed.say(&write(&mut state, &[terms.me.to_le_bytes(), peer.to_le_bytes()].concat())?)?;
-    let [answers] = read(&mut state, &timed.message()?)?;
+    timed.say(&write(&mut state, &opening(terms.me, peer, terms.run))?)?;
+    let answers = u16::from_le_bytes(read(&mut state, &timed.message()?)?);
     if answers != peer {
         return Err(Refusal::Impossible(answers));
     }
@@ -152,14 +159,16 @@ pub(super) fn initiate(socket: TcpStream, peer: u16, terms: &Terms) -> Result<Se
     let mut message = vec![0; MAX_MESSAGE];
     let length = transport.write_message(0, &[], &mut message).map_err(|_| Refusal::Garbage)?;
     timed.say(&message[..length])?;
-    Ok(Secured { socket, transport, sent: 1, received: 0 })
+    Ok(Secured { socket, transport, run: terms.run, sent: 1, received: 0 })
 }
 
 /// The side that has accepted; returns which process has connected.
 pub(super) fn respond(socket: TcpStream, terms: &Terms) -> Result<(u16, Secured), Refusal> {
     let mut timed = Timed { socket: &socket, until: Instant::now() + LIMIT };
     let mut state = terms.builder().and_then(snow::Builder::build_responder).map_err(|_| Refusal::Garbage)?;
-    let [from, to] = read(&mut state, &timed.message()?)?;
+    let [from, more_from, to, more_to, run @ ..] = read::<12>(&mut state, &timed.message()?)?;
+    let (from, to) = (u16::from_le_bytes([from, more_from]), u16::from_le_bytes([to, more_to]));
+    let run = u64::from_le_bytes(run);
     if to != terms.me {
         return Err(Refusal::Misled(to));
     }
@@ -170,7 +179,7 @@ pub(super) fn respond(socket: TcpStream, terms: &Terms) -> Result<(u16, Secured)
     let transport = state.into_stateless_transport_mode().map_err(|_| Refusal::Garbage)?;
     let mut nothing = vec![0; MAX_MESSAGE];
     transport.read_message(0, &timed.message()?, &mut nothing).map_err(|_| Refusal::Stranger)?;
-    Ok((from, Secured { socket, transport, sent: 0, received: 1 }))
+    Ok((from, Secured { socket, transport, run, sent: 0, received: 1 }))
 }
 
 #[cfg(test)]
@@ -187,7 +196,7 @@ mod tests {
     }
 
     fn terms(me: u16, secret: &Secret, prologue: &str) -> Terms {
-        Terms { me, secret: secret.clone(), prologue: prologue.into() }
+        Terms { me, secret: secret.clone(), prologue: prologue.into(), run: 70 + u64::from(me) }
     }
 
     fn meet(
@@ -207,6 +216,7 @@ mod tests {
         let (one, two) = meet(terms(0, &secret, "run"), 2, terms(2, &secret, "run"));
         let (one, (from, two)) = (one.expect("it is known"), two.expect("it is known"));
         assert_eq!((0, one.sent, one.received), (from, two.received, two.sent));
+        assert_eq!((70, 70), (one.run, two.run));
         let (mut wire, mut plain) = (vec![0; 64], vec![0; 64]);
         let length = one.transport.write_message(one.sent, b"hello", &mut wire).expect("there is room");
         assert!(!wire.windows(5).any(|window| window == b"hello"));
@@ -235,7 +245,7 @@ mod tests {
         let secret = Secret::random().expect("there are random numbers");
         let (said, (socket, other)) = (terms(0, &secret, "run"), pair());
         let mut state = said.builder().and_then(snow::Builder::build_initiator).expect("it is right");
-        let recorded = write(&mut state, &[0, 0, 1, 0]).expect("there is room");
+        let recorded = write(&mut state, &opening(0, 1, 7)).expect("there is room");
         let two = terms(1, &secret, "run");
         let second = thread::spawn(move || respond(other, &two));
         let mut timed = Timed { socket: &socket, until: Instant::now() + LIMIT };

@@ -19,12 +19,9 @@ pub(crate) enum Tape {
 impl Tape {
     /// Recorders for the processes of a run, which write the recording at `path`.
     pub(crate) fn record(path: &str, processes: usize) -> Self {
-        let part = |index| match processes {
-            1 => Part::WHOLE,
-            _ => Part::of_run(index, processes as u32, path),
-        };
-        let create = |index| Recorder::create_part(path, part(index)).expect("it is new");
-        Self::Record((0..processes as u32).map(create).collect())
+        let of = processes as u32;
+        let create = |index| Recorder::create_part(path, Part { index, of }).expect("it is new");
+        Self::Record((0..of).map(create).collect())
     }
 
     /// Closes what was recorded; says what each process has recorded.

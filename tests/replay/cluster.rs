@@ -296,6 +296,17 @@ fn machines_record_each_its_part_and_replay_each_its_copy() {
     assert!(own == streams(&one.path().join("again"), |stream| format!("{stream}.jsonl")));
     assert!(!two.path().join("again").exists());
 
+    // What they record another time is another run, though nothing else tells it from the first.
+    let other: &[&str] = &["run", "p.toml", "--record", "s.tide", "-q"];
+    assert!(by_hand(both, [other; 2]).iter().all(|ended| ended.code == Some(0)));
+    fs::rename(two.path().join("s.tide.1"), one.path().join("s.tide.1")).expect("it is there");
+    let said = tidewatch_in(&one, ["replay", "s.tide", "p.toml", "-q"]);
+    assert_eq!((Some(0), &own[0]), (said.code, &said.out));
+    fs::copy(one.path().join("r.tide.1"), one.path().join("s.tide.1")).expect("it is there");
+    let said = tidewatch_in(&one, ["replay", "s.tide", "p.toml", "-q"]);
+    let expected = "s.tide.1 is not the part of its number that belongs to s.tide.0\n";
+    assert_eq!((Some(2), "", expected), (said.code, &*said.out, &*said.err));
+
     // All end with the same exit code, whoever has the damaged copy.
     let copy = two.path().join("r.tide.1");
     let whole = fs::read(&copy).expect("it is there");

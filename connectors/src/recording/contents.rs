@@ -39,6 +39,8 @@ impl fmt::Display for Damage {
 pub(super) struct Contents {
     pub(super) path: String,
     pub(super) part: Part,
+    /// What stands for the run, the same in all its parts.
+    pub(super) run: u64,
     file: Mutex<File>,
     length: u64,
     /// The partitions by their numbers.
@@ -77,6 +79,7 @@ impl Contents {
         let mut contents = Self {
             path: path.to_owned(),
             part: Part::WHOLE,
+            run: 0,
             file: Mutex::new(file),
             length: metadata.len(),
             tracks: BTreeMap::new(),
@@ -89,7 +92,8 @@ impl Contents {
             Err(Failure::Wrong(_)) => Err("is not a recording".to_owned()),
             Err(Failure::Io(error)) => return Err(Error::io(path)(error)),
         };
-        contents.part = checked.map_err(|wrong| Error::Configuration(format!("{path} {wrong}")))?;
+        (contents.part, contents.run) =
+            checked.map_err(|wrong| Error::Configuration(format!("{path} {wrong}")))?;
         let blocks = match contents.indexed() {
             Ok(blocks) => blocks,
             Err(Failure::Wrong(why)) => contents.scan(&why)?,

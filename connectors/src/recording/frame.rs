@@ -145,20 +145,20 @@ impl Located {
 }
 
 /// What a file begins with.
-pub(super) fn preamble(part: Part) -> [u8; PREAMBLE] {
+pub(super) fn preamble(part: Part, run: u64) -> [u8; PREAMBLE] {
     let mut bytes = [0; PREAMBLE];
     bytes[..8].copy_from_slice(&FILE_MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
     bytes[12..16].copy_from_slice(&part.index.to_le_bytes());
     bytes[16..20].copy_from_slice(&part.of.to_le_bytes());
-    bytes[24..32].copy_from_slice(&part.run.to_le_bytes());
+    bytes[24..32].copy_from_slice(&run.to_le_bytes());
     let checksum = xxh3_64(&bytes[..32]);
     bytes[32..].copy_from_slice(&checksum.to_le_bytes());
     bytes
 }
 
-/// Reads what a file begins with.
-pub(super) fn read_preamble(bytes: &[u8]) -> Result<Part, Wrong> {
+/// Reads what a file begins with: which part it is, and of which run.
+pub(super) fn read_preamble(bytes: &[u8]) -> Result<(Part, u64), Wrong> {
     let mut rest = Bytes(bytes);
     if rest.take(8).ok() != Some(&FILE_MAGIC[..]) {
         return Err("is not a recording".to_owned());
@@ -174,7 +174,7 @@ pub(super) fn read_preamble(bytes: &[u8]) -> Result<Part, Wrong> {
         return Err(format!("is a recording, but its first {PREAMBLE} bytes do not have their checksum"));
     }
     match index < of && of <= Part::MOST {
-        true => Ok(Part { index, of, run }),
+        true => Ok((Part { index, of }, run)),
         false => Err(format!("is a recording, but calls itself part {index} of {of}")),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::{xxh3_64, Xxh3};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::contents::{Contents, Damage, Track};
 use crate::Error;
@@ -14,20 +14,13 @@ pub struct Part {
     pub index: u32,
     /// How many parts there are.
     pub of: u32,
-    /// What stands for the run, the same in all its parts.
-    pub run: u64,
 }
 
 impl Part {
     /// A file that is all of a recording.
-    pub const WHOLE: Self = Self { index: 0, of: 1, run: 0 };
+    pub const WHOLE: Self = Self { index: 0, of: 1 };
     /// How many parts a recording may have.
     pub(super) const MOST: u32 = 1 << 16;
-
-    /// Part `index` of `of`, of the run that `run` describes.
-    pub fn of_run(index: u32, of: u32, run: &str) -> Self {
-        Self { index, of, run: xxh3_64(run.as_bytes()) }
-    }
 
     /// The file of this part of the recording at `path`.
     pub(super) fn file(self, path: &str) -> String {
@@ -40,7 +33,7 @@ impl Part {
 
     /// The files of a recording at `path` that has so many parts.
     pub fn files(path: &str, of: u32) -> Vec<String> {
-        (0..of).map(|index| Self { index, of, run: 0 }.file(path)).collect()
+        (0..of).map(|index| Self { index, of }.file(path)).collect()
     }
 
     /// Checks that there is neither a recording at `path` nor one of the first `of` parts of one.
@@ -103,13 +96,13 @@ impl Parts {
             return Ok(Self { path: path.to_owned(), files: vec![contents] });
         };
         let mut known = Some(Contents::open(&file(path, found))?);
-        let expected = known.as_ref().map_or(Part::WHOLE, |known| known.part);
-        let names: Vec<_> = (0..expected.of).map(|index| file(path, index)).collect();
+        let (of, run) = known.as_ref().map_or((1, 0), |known| (known.part.of, known.run));
+        let names: Vec<_> = (0..of).map(|index| file(path, index)).collect();
         let missing: Vec<_> = names.iter().filter(|name| !Path::new(name).exists()).cloned().collect();
         if !missing.is_empty() {
             let are = if missing.len() == 1 { "is" } else { "are" };
             let missing = missing.join(", ");
-            return wrong(format!("{path} has {} parts, of which {missing} {are} missing", expected.of));
+            return wrong(format!("{path} has {of} parts, of which {missing} {are} missing"));
         }
         let open = |(index, name): (u32, &String)| match known.take_if(|_| index == found) {
             Some(known) => Ok(known),
@@ -117,7 +110,7 @@ impl Parts {
         };
         let files = (0..).zip(&names).map(open).collect::<Result<Vec<_>, _>>()?;
         for (index, contents) in (0..).zip(&files) {
-            if contents.part != (Part { index, ..expected }) {
+            if (contents.part, contents.run) != (Part { index, of }, run) {
                 let (name, other) = (&contents.path, file(path, found));
                 return wrong(format!("{name} is not the part of its number that belongs to {other}"));
             }

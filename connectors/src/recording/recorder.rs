@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::parts::Part;
 use super::tap::{TapJournal, TapSource};
 use super::writer::Writer;
 use super::MAX_RECORDS;
-use crate::{Decision, Error, Input};
+use crate::{Control, Decision, Error, Input};
 
 /// How many batches may wait to be compressed and written; then sources wait.
 const QUEUE: usize = 4;
@@ -61,6 +61,7 @@ pub(super) struct Shared {
     /// How many there are.
     open: AtomicUsize,
     batches: SyncSender<Message>,
+    begun: OnceLock<()>,
     failed: AtomicBool,
     /// The most that one partition may hold.
     most: usize,
@@ -80,6 +81,7 @@ pub(super) struct Pending {
 }
 
 enum Message {
+    Begin(u64),
     Batch(Box<Batch>),
     Close,
 }
@@ -126,6 +128,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    /// Has the file begin, now that the dataflow is built and so the run has begun.
+    pub(super) fn begin(&self) {
+        self.begun.get_or_init(|| {
+            // If nothing can be written, readers hear of it.
+            let _ = self.batches.send(Message::Begin(Control::current().run()));
+        });
+    }
+
     /// A partition that is now read.
     pub(super) fn open(&self, described: Described) -> Result<Arc<Mutex<Pending>>, Error> {
         let mut pending = lock(&self.pending);
@@ -215,6 +225,7 @@ impl Recorder {
             pending,
             open: AtomicUsize::new(0),
             batches,
+            begun: OnceLock::new(),
             failed,
             most,
         });
@@ -248,6 +259,7 @@ impl Recorder {
     ///
     /// What kept the file from being written, now or earlier.
     pub fn finish(&self) -> Result<Recorded, Error> {
+        self.shared.begin();
         let all: Vec<_> = lock(&self.shared.pending).values().cloned().collect();
         // If the thread has failed, it says so below.
         for pending in all {
@@ -274,6 +286,7 @@ impl Pump {
         loop {
             let left = next_look.saturating_duration_since(Instant::now());
             match self.receiver.recv_timeout(left) {
+                Ok(Message::Begin(run)) => self.writer.begin(run)?,
                 Ok(Message::Batch(batch)) => self.write(*batch)?,
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {
@@ -300,6 +313,7 @@ impl Pump {
             // What the partition has sent comes before what it still holds.
             while let Ok(message) = self.receiver.try_recv() {
                 match message {
+                    Message::Begin(run) => self.writer.begin(run)?,
                     Message::Batch(batch) => self.write(*batch)?,
                     Message::Close => return Ok(true),
                 }

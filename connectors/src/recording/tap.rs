@@ -44,10 +44,12 @@ impl Source for TapSource {
     }
 
     fn partitions(&self) -> Result<Vec<String>, Error> {
+        self.shared.begin();
         self.inner.partitions()
     }
 
     fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+        self.shared.begin();
         let inner = self.inner.open(partition, from, waker)?;
         let pending = self.shared.open(Described {
             source: self.name.clone(),

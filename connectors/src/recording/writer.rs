@@ -11,6 +11,7 @@ use crate::Error;
 /// A file whose blocks are whole up to the last one, whenever its program ends.
 pub(super) struct Writer {
     path: String,
+    part: Part,
     file: File,
     position: u64,
     blocks: Vec<Located>,
@@ -19,16 +20,22 @@ pub(super) struct Writer {
 impl Writer {
     /// Creates the file; one that is there already is left alone.
     pub(super) fn create(path: &str, part: Part) -> Result<Self, Error> {
-        let mut file = File::create_new(path).map_err(|error| match error.kind() {
+        let file = File::create_new(path).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => exists(path),
             _ => Error::io(path)(error),
         })?;
-        let preamble = frame::preamble(part);
-        file.write_all(&preamble).map_err(Error::io(path))?;
-        Ok(Self { path: path.to_owned(), file, position: preamble.len() as u64, blocks: Vec::new() })
+        Ok(Self { path: path.to_owned(), part, file, position: 0, blocks: Vec::new() })
     }
 
-    /// Appends a block.
+    /// Begins the file, now that the run is known that it is of; does nothing if it has begun.
+    pub(super) fn begin(&mut self, run: u64) -> Result<(), Error> {
+        match self.position {
+            0 => self.put(&frame::preamble(self.part, run)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends a block to a file that has begun.
     pub(super) fn write(&mut self, head: Head, body: &[u8]) -> Result<(), Error> {
         let number = self.blocks.len() as u64 + 1;
         self.put(&[&head.to_bytes(), body].concat())?;

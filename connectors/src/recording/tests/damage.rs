@@ -142,13 +142,13 @@ fn what_is_no_recording_is_refused() {
     };
     assert_eq!(format!("{path} is not a recording"), open(b""));
     assert_eq!(format!("{path} is not a recording"), open(b"time,value\n1,2\n1,2\n1,2\n"));
-    let mut damaged = preamble(Part::WHOLE);
+    let mut damaged = preamble(Part::WHOLE, 0);
     damaged[25] = 2;
     assert!(open(&damaged).contains("its first 40 bytes do not have their checksum"));
-    let mut later = preamble(Part::WHOLE);
+    let mut later = preamble(Part::WHOLE, 0);
     later[8] = 3;
     assert_eq!(format!("{path} is a recording of version 3; this program reads version 2"), open(&later));
-    let nonsense = preamble(Part { index: 2, of: 2, run: 0 });
+    let nonsense = preamble(Part { index: 2, of: 2 }, 0);
     assert!(open(&nonsense).ends_with("is a recording, but calls itself part 2 of 2"));
     assert!(Recorder::create(&path).err().unwrap().to_string().contains("never overwrites"));
     assert!(Recording::open("/nowhere/r.tide").err().unwrap().to_string().starts_with("/nowhere/r.tide: "));

@@ -2,11 +2,15 @@
 
 use super::*;
 use crate::source::testing::waker;
+use crate::Control;
 
-const RUN: Part = Part { index: 0, of: 3, run: 7 };
+const FIRST: Part = Part { index: 0, of: 3 };
 
-/// Records one partition of a source into a part of the recording at `path`.
-fn record_part(path: &str, part: Part, partition: &str, payloads: &[&str]) {
+/// Records one partition of a source into a part of the recording at `path`, in some run.
+fn record_part(path: &str, part: Part, run: u64, partition: &str, payloads: &[&str]) {
+    let control = Control::default();
+    control.begin(run);
+    control.install();
     let steps = payloads.iter().map(|text| Step::Raw(text.as_bytes().to_vec(), None, None)).collect();
     let input = Input::of_payloads(Script(vec![(partition.into(), steps)], Some(HEADER)), csv()).named("s");
     let recorder = Recorder::create_part(path, part).unwrap();
@@ -24,7 +28,7 @@ fn three() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.tide").display().to_string();
     for (index, payloads) in (0..).zip([["30,k,1"], ["20,k,2"], ["40,k,3"]]) {
-        record_part(&path, Part { index, ..RUN }, &format!("p{index}"), &payloads);
+        record_part(&path, Part { index, ..FIRST }, 7, &format!("p{index}"), &payloads);
     }
     (folder, path)
 }
@@ -88,13 +92,13 @@ fn parts_that_are_missing_or_do_not_belong_together_are_named() {
     std::fs::rename(file("kept"), file("r.tide.0")).unwrap();
 
     // Of another run; of another number.
-    record_part(&path, Part { index: 2, run: 8, ..RUN }, "p2", &["1,k,1"]);
+    record_part(&path, Part { index: 2, ..FIRST }, 8, "p2", &["1,k,1"]);
     assert_eq!(format!("{path}.2 is not the part of its number that belongs to {path}.0"), refusal(&path));
     std::fs::copy(file("r.tide.1"), file("r.tide.2")).unwrap();
     assert_eq!(format!("{path}.2 is not the part of its number that belongs to {path}.0"), refusal(&path));
 
     std::fs::remove_file(file("r.tide.2")).unwrap();
-    record_part(&path, Part { index: 2, ..RUN }, "p1", &["1,k,1"]);
+    record_part(&path, Part { index: 2, ..FIRST }, 7, "p1", &["1,k,1"]);
     let twice = format!("{path}.1 and {path}.2 both have partition \"p1\" of source \"s\"");
     assert_eq!(twice, refusal(&path));
 
@@ -107,7 +111,7 @@ fn parts_that_are_missing_or_do_not_belong_together_are_named() {
 #[test]
 fn a_recording_and_its_parts_never_overwrite_anything() {
     let (folder, path) = three();
-    let part = Part { index: 1, ..RUN };
+    let part = Part { index: 1, ..FIRST };
     assert!(Recorder::create_part(&path, part)
         .err()
         .unwrap()
