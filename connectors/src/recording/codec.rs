@@ -6,7 +6,7 @@ use tidewatch_dataflows::record::KeyText;
 use tidewatch_dataflows::{EventTime, Key, Offset, PartitionId};
 
 use super::bytes::{put_delta, put_section, put_text, put_varint, sections, Bytes, Wrong};
-use super::columns::{Columns, Texts, APPENDED, DAMAGED, DECODED, KIND, LINE, ROW};
+use super::columns::{Columns, Gathered, Texts, APPENDED, DAMAGED, DECODED, KIND, LINE, ROW};
 use super::frame::{Head, Kind};
 use super::MAX_RECORDS;
 use crate::{Decision, Schema};
@@ -105,7 +105,8 @@ pub(super) fn decode_decisions(
 }
 
 /// The body of a block of records, with its head.
-pub(super) fn encode(columns: &Columns, partition: u32, width: usize) -> Result<(Head, Vec<u8>), Wrong> {
+pub(super) fn encode(gathered: &Gathered, partition: u32, width: usize) -> Result<(Head, Vec<u8>), Wrong> {
+    let columns = &gathered.columns;
     let mut out = Vec::new();
     let mut column = Vec::new();
     let mut section = |name: u8, write: &dyn Fn(&mut Vec<u8>)| {
@@ -132,7 +133,7 @@ pub(super) fn encode(columns: &Columns, partition: u32, width: usize) -> Result<
     });
     section(APPEND_TIMES, &|out| deltas(&columns.appended, out));
     section(TIMES, &|out| deltas(&columns.times, out));
-    section(NAMES, &|out| columns.names.iter().for_each(|name| put_text(out, name)));
+    section(NAMES, &|out| gathered.names.iter().for_each(|name| put_text(out, name)));
     section(KEYS, &|out| columns.keys.iter().for_each(|key| put_varint(out, u64::from(*key))));
     section(VALUES, &|out| {
         for value in 0..width {
@@ -143,9 +144,9 @@ pub(super) fn encode(columns: &Columns, partition: u32, width: usize) -> Result<
             }
         }
     });
-    section(LENGTHS, &|out| columns.payloads.iter().for_each(|text| put_varint(out, text.len() as u64)));
-    section(PAYLOADS, &|out| out.extend_from_slice(&columns.payloads.bytes));
-    section(REASONS, &|out| columns.reasons.iter().for_each(|reason| put_text(out, reason)));
+    section(LENGTHS, &|out| gathered.payloads.iter().for_each(|text| put_varint(out, text.len() as u64)));
+    section(PAYLOADS, &|out| out.extend_from_slice(&gathered.payloads.bytes));
+    section(REASONS, &|out| gathered.reasons.iter().for_each(|reason| put_text(out, reason)));
     section(LABELS, &|out| {
         for (index, label) in &columns.labels {
             put_varint(out, *index as u64);
@@ -157,7 +158,7 @@ pub(super) fn encode(columns: &Columns, partition: u32, width: usize) -> Result<
         last: columns.offsets.last().copied().unwrap_or_default(),
         earliest: columns.times.iter().min().copied().unwrap_or(i64::MAX),
         latest: columns.times.iter().max().copied().unwrap_or(i64::MIN),
-        count: columns.len() as u32,
+        count: gathered.len() as u32,
         ..Head::new(Kind::Records, partition, &out)?
     };
     Ok((head, out))
@@ -165,16 +166,9 @@ pub(super) fn encode(columns: &Columns, partition: u32, width: usize) -> Result<
 
 /// A block of records as it is read: all but the payloads, which are decoded when they are asked for.
 pub(super) struct Block {
-    pub(super) flags: Vec<u8>,
-    pub(super) offsets: Vec<u64>,
-    pub(super) lines: Vec<u64>,
-    pub(super) appended: Vec<i64>,
-    pub(super) times: Vec<i64>,
-    pub(super) keys: Vec<u32>,
-    pub(super) values: Vec<f64>,
+    pub(super) columns: Columns,
     pub(super) names: Vec<KeyText>,
     pub(super) reasons: Vec<String>,
-    pub(super) labels: Vec<(usize, String)>,
     body: Vec<u8>,
     payloads: usize,
 }
@@ -254,20 +248,8 @@ impl Block {
         };
         let payloads = count(&|flags| flags & KIND != ROW);
         let lines = lines.into_iter().map(|line| line as u64).collect();
-        Ok(Self {
-            flags,
-            offsets,
-            lines,
-            appended,
-            times,
-            keys,
-            values,
-            names,
-            reasons,
-            labels,
-            body,
-            payloads,
-        })
+        let columns = Columns { flags, offsets, lines, appended, times, keys, values, labels };
+        Ok(Self { columns, names, reasons, body, payloads })
     }
 
     /// The payloads, with their holes.

@@ -52,35 +52,42 @@ impl Texts {
     }
 }
 
-/// Records of one partition in offset order. A column holds something for each record that has it, in that order.
+/// Records of one partition in offset order, as they are both written and read. A column holds something for each record
+/// that has it, in that order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Columns {
     pub(super) flags: Vec<u8>,
     pub(super) offsets: Vec<u64>,
     pub(super) lines: Vec<u64>,
     pub(super) appended: Vec<i64>,
-    /// Of each row: its time, and its key's place among `names`.
+    /// Of each row: its time, and its key's place among the names.
     pub(super) times: Vec<i64>,
     pub(super) keys: Vec<u32>,
     /// The values of each row, one row after the other.
     pub(super) values: Vec<f64>,
+    /// What is known of a record beside what it says: its index, and the label.
+    pub(super) labels: Vec<(usize, String)>,
+}
+
+/// Records that are to be written: columns with their texts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) columns: Columns,
     pub(super) names: Texts,
     pub(super) payloads: Texts,
     pub(super) reasons: Texts,
-    /// What is known of a record beside what it says: its index, and the label.
-    pub(super) labels: Vec<(usize, String)>,
     numbers: HashTable<(KeyId, u32)>,
 }
 
-impl Columns {
+impl Gathered {
     pub(super) fn len(&self) -> usize {
-        self.flags.len()
+        self.columns.flags.len()
     }
 
     /// About how many bytes it takes.
     pub(super) fn weight(&self) -> usize {
         let texts = self.payloads.bytes.len() + self.names.bytes.len() + self.reasons.bytes.len();
-        texts + 8 * self.values.len() + 48 * self.len()
+        texts + 8 * self.columns.values.len() + 48 * self.len()
     }
 
     fn number(&mut self, id: KeyId, text: &str) -> u32 {
@@ -95,18 +102,18 @@ impl Columns {
 
     fn push_row_of(&mut self, time: EventTime, id: KeyId, key: &str, values: &[f64]) {
         let number = self.number(id, key);
-        self.times.push(time.micros());
-        self.keys.push(number);
-        self.values.extend_from_slice(values);
+        self.columns.times.push(time.micros());
+        self.columns.keys.push(number);
+        self.columns.values.extend_from_slice(values);
     }
 
     fn push_raw(&mut self, kind: u8, raw: Raw<'_>) {
         let line = raw.line.map_or(0, |_| LINE);
         let appended = raw.appended.map_or(0, |_| APPENDED);
-        self.flags.push(kind | line | appended);
-        self.offsets.push(raw.offset.0);
-        self.lines.extend(raw.line);
-        self.appended.extend(raw.appended.map(EventTime::micros));
+        self.columns.flags.push(kind | line | appended);
+        self.columns.offsets.push(raw.offset.0);
+        self.columns.lines.extend(raw.line);
+        self.columns.appended.extend(raw.appended.map(EventTime::micros));
         self.payloads.push(raw.payload);
     }
 
@@ -127,8 +134,8 @@ impl Columns {
     }
 
     pub(super) fn push_row(&mut self, offset: Offset, time: EventTime, key: &KeyText, values: &[f64]) {
-        self.flags.push(ROW);
-        self.offsets.push(offset.0);
+        self.columns.flags.push(ROW);
+        self.columns.offsets.push(offset.0);
         self.push_row_of(time, key.id, key.key.as_str(), values);
     }
 
@@ -143,16 +150,16 @@ impl Columns {
         let mut cut = Texts::default();
         cut.bytes.reserve(self.payloads.bytes.len() / 2);
         let (mut row, mut payload) = (0, 0);
-        for flags in &mut self.flags {
+        for flags in &mut self.columns.flags {
             let kind = *flags & KIND;
             let text = self.payloads.get(payload).unwrap_or_default();
             match kind {
                 DECODED => {
-                    let key = self.names.get(self.keys[row] as usize).unwrap_or_default();
+                    let key = self.names.get(self.columns.keys[row] as usize).unwrap_or_default();
                     let said = Said {
-                        time: self.times[row],
+                        time: self.columns.times[row],
                         key: std::str::from_utf8(key).unwrap_or_default(),
-                        values: &self.values[row * width..][..width],
+                        values: &self.columns.values[row * width..][..width],
                     };
                     if cutter.cut(text, said, &mut cut.bytes) {
                         *flags |= HOLES;

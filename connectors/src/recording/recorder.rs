@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tidewatch_dataflows::PartitionId;
 
 use super::codec::{encode, encode_decisions, Described};
-use super::columns::Columns;
+use super::columns::Gathered;
 use super::frame::{Head, Kind};
 use super::parts::Part;
 use super::tap::{TapJournal, TapSource};
@@ -72,7 +72,7 @@ pub(super) struct Pending {
     number: u32,
     pub(super) described: Described,
     is_described: bool,
-    pub(super) columns: Columns,
+    pub(super) gathered: Gathered,
     decisions: Vec<Decision>,
     /// Since when there has been something.
     pub(super) since: Option<Instant>,
@@ -91,13 +91,13 @@ struct Batch {
     /// Comes with the first batch.
     described: Option<Described>,
     decisions: Vec<Decision>,
-    columns: Columns,
+    gathered: Gathered,
     width: usize,
 }
 
 impl Pending {
     pub(super) fn is_full(&self) -> bool {
-        self.columns.len() >= MAX_RECORDS || self.columns.weight() >= self.limit
+        self.gathered.len() >= MAX_RECORDS || self.gathered.weight() >= self.limit
     }
 
     /// Keeps a decision; at one offset only the last one counts.
@@ -116,7 +116,7 @@ impl Pending {
             partition: self.number,
             described,
             decisions: std::mem::take(&mut self.decisions),
-            columns: std::mem::take(&mut self.columns),
+            gathered: std::mem::take(&mut self.gathered),
             width: self.described.schema.values.len(),
         })
     }
@@ -149,7 +149,7 @@ impl Shared {
             number,
             described,
             is_described: false,
-            columns: Columns::default(),
+            gathered: Gathered::default(),
             decisions: Vec::new(),
             since: None,
             limit: 0,
@@ -340,9 +340,9 @@ impl Pump {
             writer.write(Head { first, last, count, ..head }, &body)?;
             recorded.decisions += u64::from(count);
         }
-        if batch.columns.len() > 0 {
-            batch.columns.cut(batch.width);
-            let encoded = encode(&batch.columns, batch.partition, batch.width);
+        if batch.gathered.len() > 0 {
+            batch.gathered.cut(batch.width);
+            let encoded = encode(&batch.gathered, batch.partition, batch.width);
             let (head, body) = encoded.map_err(|wrong| writer.invalid(wrong))?;
             writer.write(head, &body)?;
             recorded.records += u64::from(head.count);

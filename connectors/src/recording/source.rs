@@ -75,14 +75,14 @@ impl Recorded {
             let block = Block::decode(&block.head, body, track.described.schema.values.len()).ok()?;
             let mut loaded = Loaded::new(block, track.described.schema.values.len());
             if self.trusts(track) {
-                return loaded.block.times.first().copied().map(EventTime::from_micros);
+                return loaded.block.columns.times.first().copied().map(EventTime::from_micros);
             }
             let mut decoder = self.format.as_ref()?.decoder(&track.described.name);
             if let Some(header) = &track.described.header {
                 decoder.header(header).ok()?;
             }
             let mut row = Row::default();
-            while let Some(flags) = loaded.block.flags.get(loaded.at).copied() {
+            while let Some(flags) = loaded.block.columns.flags.get(loaded.at).copied() {
                 if matches!(flags & KIND, PAYLOAD | DECODED)
                     && decoder.decode(&loaded.payload(flags), &mut row).is_ok()
                 {
@@ -177,7 +177,7 @@ impl Loaded {
 
     #[inline]
     fn values(&self) -> &[f64] {
-        &self.block.values[self.row * self.width..][..self.width]
+        &self.block.columns.values[self.row * self.width..][..self.width]
     }
 
     /// The payload of the record, whole. What cannot be restored, though its checksum is right, is empty.
@@ -187,8 +187,9 @@ impl Loaded {
         if flags & HOLES == 0 || flags & KIND != DECODED {
             return payload.into();
         }
-        let key = &self.block.names[self.block.keys[self.row] as usize].key;
-        let said = Said { time: self.block.times[self.row], key: key.as_str(), values: self.values() };
+        let key = &self.block.names[self.block.columns.keys[self.row] as usize].key;
+        let said =
+            Said { time: self.block.columns.times[self.row], key: key.as_str(), values: self.values() };
         fill(payload, said).unwrap_or_default().into()
     }
 }
@@ -237,14 +238,14 @@ impl RecordedReader {
     fn give(&mut self, intake: &mut dyn Intake) -> Status {
         let Some(loaded) = &mut self.loaded else { return Status::Ended };
         let play = &self.source.play;
-        while let Some(flags) = loaded.block.flags.get(loaded.at).copied() {
+        while let Some(flags) = loaded.block.columns.flags.get(loaded.at).copied() {
             let kind = flags & KIND;
-            let offset = Offset(loaded.block.offsets[loaded.at]);
+            let offset = Offset(loaded.block.columns.offsets[loaded.at]);
             let payload = &|| loaded.payload(flags);
             let recorded = kind == ROW || kind == DECODED && self.trusts;
             let row = if recorded {
-                let key = &loaded.block.names[loaded.block.keys[loaded.row] as usize];
-                Some((loaded.block.times[loaded.row], key.id, key.key.as_str(), loaded.values()))
+                let key = &loaded.block.names[loaded.block.columns.keys[loaded.row] as usize];
+                Some((loaded.block.columns.times[loaded.row], key.id, key.key.as_str(), loaded.values()))
             } else if let (PAYLOAD | DECODED, Some(decoder)) = (kind, &mut self.decoder) {
                 let is_decoded = decoder.decode(&payload(), &mut self.row).is_ok();
                 let Row { time, key, values } = &self.row;
@@ -267,13 +268,13 @@ impl RecordedReader {
                     return Status::Pending;
                 }
             }
-            let line = (flags & LINE != 0).then(|| loaded.block.lines[loaded.line]);
+            let line = (flags & LINE != 0).then(|| loaded.block.columns.lines[loaded.line]);
             let appended = (flags & APPENDED != 0)
-                .then(|| EventTime::from_micros(loaded.block.appended[loaded.appended]));
+                .then(|| EventTime::from_micros(loaded.block.columns.appended[loaded.appended]));
             let raw = |payload| Raw { offset, line, appended, payload };
             let flow = match (kind, row) {
                 (ROW, Some((time, _, _, values))) => {
-                    let key = &loaded.block.names[loaded.block.keys[loaded.row] as usize];
+                    let key = &loaded.block.names[loaded.block.columns.keys[loaded.row] as usize];
                     intake.row(offset, time, key, values)
                 }
                 (DAMAGED, _) => intake.damaged(raw(&payload()), loaded.block.reasons[loaded.reason].clone()),
@@ -302,7 +303,7 @@ impl Reader for RecordedReader {
                 let _ = decoder.header(&header);
             }
         }
-        let is_at_end = |loaded: &Loaded| loaded.at == loaded.block.flags.len();
+        let is_at_end = |loaded: &Loaded| loaded.at == loaded.block.columns.flags.len();
         if self.loaded.as_ref().is_none_or(is_at_end) {
             if let Some((offset, reason)) = self.load()? {
                 let damaged = Raw { offset, line: None, appended: None, payload: &[] };
@@ -321,8 +322,8 @@ impl Reader for RecordedReader {
 
     fn label(&self, offset: Offset) -> Option<String> {
         let block = &self.loaded.as_ref()?.block;
-        let index = block.offsets.binary_search(&offset.0).ok()?;
-        let at = block.labels.binary_search_by_key(&index, |(index, _)| *index).ok()?;
-        Some(block.labels[at].1.clone())
+        let index = block.columns.offsets.binary_search(&offset.0).ok()?;
+        let at = block.columns.labels.binary_search_by_key(&index, |(index, _)| *index).ok()?;
+        Some(block.columns.labels[at].1.clone())
     }
 }

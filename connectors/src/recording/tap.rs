@@ -104,7 +104,7 @@ impl Reader for TapReader {
         self.shared.check()?;
         let mut pending = lock(&self.pending);
         pending.limit = self.shared.limit();
-        let before = pending.columns.len();
+        let before = pending.gathered.len();
         let mut tap = TapIntake {
             inner: intake,
             pending: &mut pending,
@@ -116,12 +116,12 @@ impl Reader for TapReader {
         if let Some(error) = tap.too_long {
             return Err(error);
         }
-        for index in before..pending.columns.len() {
-            if let Some(label) = self.inner.label(Offset(pending.columns.offsets[index])) {
-                pending.columns.labels.push((index, label));
+        for index in before..pending.gathered.len() {
+            if let Some(label) = self.inner.label(Offset(pending.gathered.columns.offsets[index])) {
+                pending.gathered.columns.labels.push((index, label));
             }
         }
-        if pending.columns.len() > 0 {
+        if pending.gathered.len() > 0 {
             pending.since.get_or_insert_with(Instant::now);
         }
         if pending.is_full() {
@@ -187,13 +187,13 @@ impl Intake for TapIntake<'_> {
             Some(Ok(())) => {
                 let Row { time, key, values } = &*self.row;
                 let id = KeyId::of(key);
-                self.pending.columns.push_decoded(raw, *time, id, key, values);
+                self.pending.gathered.push_decoded(raw, *time, id, key, values);
                 let Raw { offset, line, appended, payload } = raw;
                 let payload = &|| payload.into();
                 self.inner.decoded(Decoded { offset, line, appended, time: *time, id, key, values, payload })
             }
             _ => {
-                self.pending.columns.push_payload(raw);
+                self.pending.gathered.push_payload(raw);
                 self.inner.raw(raw)
             }
         };
@@ -201,7 +201,7 @@ impl Intake for TapIntake<'_> {
     }
 
     fn row(&mut self, offset: Offset, time: EventTime, key: &KeyText, values: &[f64]) -> ControlFlow<()> {
-        self.pending.columns.push_row(offset, time, key, values);
+        self.pending.gathered.push_row(offset, time, key, values);
         let flow = self.inner.row(offset, time, key, values);
         self.flow(flow)
     }
@@ -210,7 +210,7 @@ impl Intake for TapIntake<'_> {
         if !self.fits(raw) {
             return ControlFlow::Break(());
         }
-        self.pending.columns.push_damaged(raw, &reason);
+        self.pending.gathered.push_damaged(raw, &reason);
         let flow = self.inner.damaged(raw, reason);
         self.flow(flow)
     }
