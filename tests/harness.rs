@@ -217,7 +217,13 @@ impl Attack {
         feed.tape = feed.tape.rewind(&path)?;
         let replayed = self.subject.run(&feed, &setting)?;
         // The caller compares the other one.
-        assert!(live == replayed, "recorded, it gave something else than replayed, at {setting}");
+        for ((stream, live), (_, replayed)) in live.iter().zip(&replayed) {
+            let Difference { message, .. } = *Difference::between(stream, setting, live, replayed);
+            assert!(
+                live == replayed,
+                "{stream} was recorded otherwise than replayed at {setting}: {message}"
+            );
+        }
         Ok(replayed)
     }
 
