@@ -77,7 +77,7 @@ impl Setting {
 }
 
 const BASELINE: Setting = Setting::new(1, 1024, None);
-const SETTINGS: [Setting; 10] = [
+const SETTINGS: [Setting; 9] = [
     Setting::new(1, 1, Some(11)),
     Setting::new(1, 61, Some(5)),
     Setting::new(2, 1024, None),
@@ -87,7 +87,6 @@ const SETTINGS: [Setting; 10] = [
     Setting::new(1, 100, Some(6)).on(2),
     Setting::new(2, 1024, None).on(2),
     Setting::new(2, 100, Some(7)).recorded(2, 1),
-    Setting::new(1, 300, None).on(2).recorded(1, 2),
 ];
 
 impl fmt::Display for Setting {
