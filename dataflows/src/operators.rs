@@ -1,5 +1,6 @@
 //! Extension traits on streams: one operator, one file.
 
+pub mod credits;
 pub mod keyed;
 mod records;
 pub mod tally;
