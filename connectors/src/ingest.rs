@@ -11,6 +11,7 @@ mod gate;
 mod idle;
 mod rejected;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -219,7 +220,7 @@ impl Input {
         let address = builder.operator_info().address;
         // One for each ingest operator of each worker.
         let dictionary = (builder.operator_info().global_id * peers + index) as u32;
-        let activator = scope.activator_for(address.clone());
+        let activator = Rc::new(scope.activator_for(address.clone()));
         let waker = || scope.worker().sync_activator_for(address.to_vec());
 
         let (rows_output, rows) = builder.new_output();
@@ -241,7 +242,8 @@ impl Input {
         let (credits, told, consumers) = Credits::line(scope);
         let mut told_input = builder.new_input_connection(told, Pipeline, []);
         builder.set_notify_for(1, FrontierInterest::Never);
-        let mut gate = Gate::new(dictionary, self.schema.values.len(), consumers);
+        let mut gate = Gate::new(dictionary, self.schema.values.len(), consumers, peers);
+        let pressure = Control::pressure();
 
         let open = |partition| Feed::open(self, partition, waker());
         let opened: Result<Vec<Feed>, Error> = self
@@ -287,7 +289,10 @@ impl Input {
                     feeds.iter_mut().for_each(Feed::retry);
                 }
                 let mut turns_left = 4;
-                let mut allowance = gate.allows(turns.pace.batch);
+                let mut allowance = match pressure.must_wait(&activator) {
+                    true => Allowance::Nothing,
+                    false => gate.allows(turns.pace.batch),
+                };
                 while let Some(at) = turns.next(&feeds, allowance).filter(|_| turns_left > 0) {
                     let feed = &mut feeds[at];
                     if let Allowance::Holders { over: Some(over), .. } = allowance {
@@ -342,7 +347,7 @@ impl Input {
 
         let tally = Control::current().tally().clone();
         Ingested {
-            records: Records { rows, ends, width: self.schema.values.len(), tally, credits },
+            records: Records { rows, ends, width: self.schema.values.len(), tally, credits, pressure: Control::pressure() },
             late: rejected.clone().filter(|rejected| rejected.cause == Cause::Late),
             malformed: rejected.filter(|rejected| rejected.cause == Cause::Malformed),
         }

@@ -14,10 +14,9 @@ pub(super) struct Gate {
     sent: u64,
     consumers: Rc<Cell<usize>>,
     accepted: Vec<u64>,
-    /// What waits, and how much may, by consumer and worker.
-    waiting: BTreeMap<(usize, u64), (u64, u64)>,
-    /// The greatest frontier that a consumer has told.
-    frontier: EventTime,
+    /// What waits, how much may, and for which frontier, by consumer and worker.
+    waiting: BTreeMap<(usize, u64), (u64, u64, EventTime)>,
+    peers: u64,
 }
 
 /// What may be read.
@@ -37,16 +36,16 @@ pub(super) enum Allowance {
 }
 
 impl Gate {
-    /// A gate for the rows of a dictionary with `width` values, which so many consumers take.
-    pub(super) fn new(dictionary: u32, width: usize, consumers: Rc<Cell<usize>>) -> Self {
+    /// A gate for the rows of a dictionary with `width` values, which so many consumers take, each on all `peers` workers.
+    pub(super) fn new(dictionary: u32, width: usize, consumers: Rc<Cell<usize>>, peers: usize) -> Self {
         Self {
             dictionary,
+            peers: peers as u64,
             window: credits::window(width),
             sent: 0,
             consumers,
             accepted: Vec::new(),
             waiting: BTreeMap::new(),
-            frontier: EventTime::MIN,
         }
     }
 
@@ -61,8 +60,7 @@ impl Gate {
             // Another ingest operator's.
             News::Accepted { .. } => {}
             News::Waiting { at, bytes, limit, frontier } => {
-                self.waiting.insert((consumer, at), (bytes, limit));
-                self.frontier = self.frontier.max(frontier);
+                self.waiting.insert((consumer, at), (bytes, limit, frontier));
             }
         }
     }
@@ -80,17 +78,17 @@ impl Gate {
         if under_way > 0 && under_way + batch as u64 > self.window {
             return Allowance::Nothing;
         }
-        let fullest = (0..consumers).map(|consumer| {
-            let waiting = self.waiting.range((consumer, 0)..=(consumer, u64::MAX));
-            waiting.fold((0, 0), |(bytes, _), (_, (more, limit))| (bytes + more, *limit))
-        });
-        match fullest.max() {
-            Some((bytes, limit)) if bytes > 0 && bytes >= limit / 2 => Allowance::Holders {
-                frontier: self.frontier,
-                over: (bytes >= limit).then_some((bytes, limit)),
-            },
-            _ => Allowance::Everything,
-        }
+        let of = |consumer| self.waiting.range((consumer, 0)..=(consumer, u64::MAX)).map(|(_, waiting)| *waiting);
+        let sum = |consumer| of(consumer).fold((0, 0), |(bytes, _), (more, limit, _)| (bytes + more, limit));
+        let fullest = (0..consumers).map(|consumer| (sum(consumer), consumer)).max();
+        let Some(((bytes, limit), consumer)) = fullest.filter(|((bytes, limit), _)| *bytes > 0 && *bytes >= limit / 2)
+        else {
+            return Allowance::Everything;
+        };
+        // Those with their share of what waits tell each step; one of them that is behind, as its sink is, counts.
+        let full = of(consumer).filter(|(bytes, limit, _)| *bytes >= limit / 2 / self.peers);
+        let frontier = full.map(|(.., frontier)| frontier).min().unwrap_or(EventTime::MIN);
+        Allowance::Holders { frontier, over: (bytes >= limit).then_some((bytes, limit)) }
     }
 }
 
@@ -101,7 +99,7 @@ mod tests {
     use super::*;
 
     fn gate(consumers: usize) -> Gate {
-        Gate::new(5, 1, Rc::new(Cell::new(consumers)))
+        Gate::new(5, 1, Rc::new(Cell::new(consumers)), 2)
     }
 
     fn accepted(gate: &mut Gate, consumer: usize, dictionary: u32, rows: u64) {
@@ -140,6 +138,9 @@ mod tests {
         assert_eq!(Allowance::Everything, gate.allows(1));
         waiting(&mut gate, 1, 1, 2);
         let frontier = EventTime::from_micros(3);
+        assert_eq!(Allowance::Holders { frontier, over: None }, gate.allows(1), "what is told of few is out of date");
+        waiting(&mut gate, 0, 60, 5);
+        waiting(&mut gate, 1, 30, 3);
         assert_eq!(Allowance::Holders { frontier, over: None }, gate.allows(1));
         waiting(&mut gate, 1, 51, 2);
         assert_eq!(Allowance::Holders { frontier, over: Some((100, 100)) }, gate.allows(1));

@@ -14,6 +14,7 @@ mod buckets;
 mod group;
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
@@ -114,7 +115,7 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
     {
         let scope = self.rows.scope();
         let mut builder = OperatorBuilder::new("Keyed".to_owned(), scope);
-        let activator = scope.activator_for(builder.operator_info().address);
+        let activator = Rc::new(scope.activator_for(builder.operator_info().address));
         let mut meter = Meter::new(scope.index(), scope.peers(), self.width, limits.ahead);
         let mut rows = builder.new_input(self.rows, by_key_group());
         let mut ends = builder.new_input(self.ends, Exchange::new(|(worker, _): &(u64, EventTime)| *worker));
@@ -128,7 +129,7 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
         let mut evicted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(evicted_output);
         let mut notices_output =
             OutputBuilder::<_, CapacityContainerBuilder<Vec<Notice>>>::from(notices_output);
-        let tally = self.tally;
+        let (tally, pressure) = (self.tally, self.pressure);
 
         builder.build(move |mut capabilities| {
             capabilities.truncate(2);
@@ -155,7 +156,9 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                 let Some([emit_at, evict_at]) = capabilities.as_deref_mut() else { return };
                 let mut evictions = Vec::new();
                 let mut arrived = true;
-                if limit > state.reached() || is_end {
+                let wants = limit > state.reached() || is_end;
+                let must_wait = wants && pressure.must_wait(&activator);
+                if wants && !must_wait {
                     let emitted = Cell::new(0);
                     let mut output = emitted_output.activate();
                     let mut session = output.session(emit_at);
@@ -185,7 +188,7 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                     .give_iterator(evictions.into_iter().map(|(_, event)| event));
 
                 // Nothing before what was reached will be emitted any more.
-                if is_end && arrived {
+                if is_end && arrived && !must_wait {
                     capabilities = None;
                 } else if state.reached() > *emit_at.time() {
                     emit_at.downgrade(&state.reached());

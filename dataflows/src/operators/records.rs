@@ -11,7 +11,7 @@ use timely::dataflow::{Stream, StreamVec};
 use timely::progress::Stamp;
 
 use super::credits::Credits;
-use super::Tally;
+use super::{Pressure, Tally};
 use crate::record::{KeyGroup, KeyNumber, RowBatch};
 use crate::EventTime;
 
@@ -32,6 +32,8 @@ pub struct Records<'scope> {
     pub tally: Arc<Tally>,
     /// Where whoever buffers the rows says so.
     pub credits: Credits<'scope>,
+    /// What is on its way from this worker to sinks.
+    pub pressure: Pressure,
 }
 
 impl<'scope> Records<'scope> {
