@@ -1,6 +1,6 @@
 //! Clusters of several processes: they give what one gives, keep out who does not belong to them, and end together.
 
-mod processes;
+pub(crate) mod processes;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::cli::{pipeline, read, GENERATED, STDIN};
 use crate::examples::example;
 use processes::{hostfile, signal, start, start_as_it_is, until, Ended, Observed, SOON};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_tidewatch");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_tidewatch");
 /// The law: any death ends all within this time.
 const LIMIT: Duration = Duration::from_secs(5);
 

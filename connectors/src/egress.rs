@@ -71,7 +71,8 @@ impl<E: Event> Egress for StreamVec<'_, EventTime, E> {
         let mut builder = OperatorBuilder::new("Egress".to_owned(), scope);
         let mut input = builder.new_input(sent, Exchange::new(|_: &Sent<E>| 0));
         let (_, written) = builder.new_output::<Vec<()>>();
-        let (taken_output, taken_events) = builder.new_output_connection([]);
+        // Connected to the events, so that whoever hears of them is there as long as they are.
+        let (taken_output, taken_events) = builder.new_output();
         let mut taken_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Taken>>>::from(taken_output);
         builder.build(move |mut capabilities| {
             capabilities.truncate(1);

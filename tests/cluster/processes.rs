@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long anything may take that takes no time on a machine without other work.
-pub(super) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// How a process ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) code: Option<i32>,
-    pub(super) out: String,
-    pub(super) err: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// A process under observation; killed, with those that it supervises, when nobody looks any more.
-pub(super) struct Observed {
-    pub(super) child: Child,
+pub(crate) struct Observed {
+    pub(crate) child: Child,
     out: Arc<Mutex<String>>,
     err: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<()>>,
@@ -42,12 +42,12 @@ fn collect(mut from: impl Read + Send + 'static) -> (Arc<Mutex<String>>, JoinHan
     (text, reader)
 }
 
-pub(super) fn start(command: &mut Command) -> Observed {
+pub(crate) fn start(command: &mut Command) -> Observed {
     command.env_remove("TIDEWATCH_SECRET").env("RUST_BACKTRACE", "0");
     start_as_it_is(command)
 }
 
-pub(super) fn start_as_it_is(command: &mut Command) -> Observed {
+pub(crate) fn start_as_it_is(command: &mut Command) -> Observed {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it runs");
     let (out, first) = collect(child.stdout.take().expect("it is piped"));
@@ -57,7 +57,7 @@ pub(super) fn start_as_it_is(command: &mut Command) -> Observed {
 
 impl Observed {
     /// Waits until it ends, but not longer than `limit`.
-    pub(super) fn end(&mut self, limit: Duration) -> Ended {
+    pub(crate) fn end(&mut self, limit: Duration) -> Ended {
         let start = Instant::now();
         let status = loop {
             match self.child.try_wait().expect("it is ours") {
@@ -81,20 +81,20 @@ impl Observed {
         Ended { code: status.code(), out, err: self.err() }
     }
 
-    pub(super) fn err(&self) -> String {
+    pub(crate) fn err(&self) -> String {
         self.err.lock().expect("nobody panics").clone()
     }
 
-    pub(super) fn await_err(&self, text: &str) {
+    pub(crate) fn await_err(&self, text: &str) {
         until(&format!("it says {text:?}"), || self.err().contains(text));
     }
 
-    pub(super) fn await_out(&self, text: &str) {
+    pub(crate) fn await_out(&self, text: &str) {
         until(&format!("it writes {text:?}"), || self.out.lock().expect("nobody panics").contains(text));
     }
 
     /// The processes that it supervises, once there are `count`, by their numbers.
-    pub(super) fn members(&self, count: usize) -> Vec<Supervised> {
+    pub(crate) fn members(&self, count: usize) -> Vec<Supervised> {
         let mut members = Vec::new();
         until("all processes run", || {
             members = supervised_by(self.child.id());
@@ -122,31 +122,31 @@ impl Drop for Observed {
 
 /// A process with a supervisor.
 #[derive(Debug)]
-pub(super) struct Supervised {
-    pub(super) index: usize,
-    pub(super) address: String,
-    pub(super) pid: u32,
+pub(crate) struct Supervised {
+    pub(crate) index: usize,
+    pub(crate) address: String,
+    pub(crate) pid: u32,
 }
 
 impl Supervised {
-    pub(super) fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         signal(self.pid, name);
     }
 
-    pub(super) fn runs(&self) -> bool {
+    pub(crate) fn runs(&self) -> bool {
         // One that has ended and has not been waited for is a zombie.
         let status = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         status.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
     }
 }
 
-pub(super) fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
     assert!(status.expect("there is kill").success());
 }
 
 /// The processes whose environment says that `supervisor` has started them.
-fn supervised_by(supervisor: u32) -> Vec<Supervised> {
+pub(crate) fn supervised_by(supervisor: u32) -> Vec<Supervised> {
     let place = |entry: std::io::Result<fs::DirEntry>| {
         let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
         let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
@@ -163,7 +163,7 @@ fn supervised_by(supervisor: u32) -> Vec<Supervised> {
 }
 
 /// Waits for something that happens soon.
-pub(super) fn until(what: &str, mut happened: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
         assert!(start.elapsed() < SOON, "waited in vain until {what}");
@@ -172,7 +172,7 @@ pub(super) fn until(what: &str, mut happened: impl FnMut() -> bool) {
 }
 
 /// A hostfile of this machine, with ports that nobody takes by chance.
-pub(super) fn hostfile(processes: usize) -> (TempDir, String, Vec<String>) {
+pub(crate) fn hostfile(processes: usize) -> (TempDir, String, Vec<String>) {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let mut addresses = Vec::new();
     while addresses.len() < processes {

@@ -6,7 +6,7 @@
 //! and which frontier that waits for. Past half the limit, sources read only what holds this frontier back;
 //! past the limit, the run ends with an error.
 //!
-//! The notices travel against the direction of the rows, with empty stamps, on an edge that is connected to nothing: it
+//! The notices travel against the direction of the rows, with empty stamps, into an input that is connected to no output: they
 //! cannot hold time back. Rows may have several consumers; a source waits for the slowest.
 
 use std::cell::{Cell, RefCell};

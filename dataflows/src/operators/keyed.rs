@@ -122,10 +122,11 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
         // The ends say when timers stop; they must not hold time back.
         let from_rows = [(0, Antichain::from_elem(Default::default()))];
         let (emitted_output, emitted) = builder.new_output_connection(from_rows.clone());
-        let (evicted_output, evicted) = builder.new_output_connection(from_rows);
-        let mut emitted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(emitted_output);
-        let (notices_output, notices) = builder.new_output_connection([]);
+        let (evicted_output, evicted) = builder.new_output_connection(from_rows.clone());
+        // An operator whose inputs have ended is shut down: those who hear the notices must outlive the rows.
+        let (notices_output, notices) = builder.new_output_connection(from_rows);
         self.credits.consumer(notices);
+        let mut emitted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(emitted_output);
         let mut evicted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(evicted_output);
         let mut notices_output =
             OutputBuilder::<_, CapacityContainerBuilder<Vec<Notice>>>::from(notices_output);
