@@ -76,7 +76,8 @@ impl Control {
     /// Makes this the control of the dataflows that the current thread builds from now on.
     pub fn install(&self) {
         self.0.start.get_or_init(Instant::now);
-        let local = Local { control: self.clone(), probes: Vec::new(), ingests: 0, pressure: Pressure::default() };
+        let local =
+            Local { control: self.clone(), probes: Vec::new(), ingests: 0, pressure: Pressure::default() };
         CURRENT.with(|current| *current.borrow_mut() = Some(local));
     }
 
@@ -98,9 +99,8 @@ impl Control {
 
     /// What is on its way from this worker to sinks.
     pub(crate) fn pressure() -> Pressure {
-        CURRENT.with(|current| {
-            current.borrow().as_ref().map(|local| local.pressure.clone()).unwrap_or_default()
-        })
+        CURRENT
+            .with(|current| current.borrow().as_ref().map(|local| local.pressure.clone()).unwrap_or_default())
     }
 
     /// Has the run wait, when it is interrupted, until `probe` has passed what was final.

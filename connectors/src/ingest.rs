@@ -49,6 +49,7 @@ pub struct Input {
     idle: Option<Duration>,
     journal: Arc<dyn Journal>,
     pace: Pace,
+    ahead: usize,
 }
 
 /// How much is read at a time, and from where next. Results never depend on it.
@@ -67,6 +68,11 @@ impl Default for Pace {
         Self { batch: RowBatch::CAPACITY, shuffle: None, dictionary: Dictionary::GENERATION }
     }
 }
+
+/// How many bytes of records may wait for event time unless said otherwise.
+const AHEAD: usize = 512 << 20;
+/// How long to wait for a watermark that nobody tells.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The streams of an ingested source.
 pub struct Ingested<'scope> {
@@ -113,6 +119,7 @@ impl Input {
             idle: None,
             journal: Arc::new(MemoryJournal::default()),
             pace: Pace::default(),
+            ahead: AHEAD,
         }
     }
 
@@ -149,6 +156,14 @@ impl Input {
     /// How much is read at a time, and from where next.
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
+        self
+    }
+
+    /// How many bytes of records may wait for event time, at all workers together: 16 and 8 for each value of a record on its
+    /// way to keyed state, and as many of late and malformed ones on their way to sinks. From half of it on, only what holds event
+    /// time back is read; more ends the run with an error.
+    pub fn ahead(mut self, bytes: usize) -> Self {
+        self.ahead = bytes;
         self
     }
 
@@ -242,7 +257,8 @@ impl Input {
         let (credits, told, consumers) = Credits::line(scope);
         let mut told_input = builder.new_input_connection(told, Pipeline, []);
         builder.set_notify_for(1, FrontierInterest::Never);
-        let mut gate = Gate::new(dictionary, self.schema.values.len(), consumers, peers);
+        let mut gate =
+            Gate::new(dictionary, self.schema.values.len(), self.pace.batch, consumers, peers, self.ahead);
         let pressure = Control::pressure();
 
         let open = |partition| Feed::open(self, partition, waker());
@@ -291,7 +307,7 @@ impl Input {
                 let mut turns_left = 4;
                 let mut allowance = match pressure.must_wait(&activator) {
                     true => Allowance::Nothing,
-                    false => gate.allows(turns.pace.batch),
+                    false => gate.allows(&control),
                 };
                 while let Some(at) = turns.next(&feeds, allowance).filter(|_| turns_left > 0) {
                     let feed = &mut feeds[at];
@@ -310,13 +326,17 @@ impl Input {
                         rows_output.activate().session_with_builder(rows_at).give_container(&mut batch);
                         batch = RowBatch::default();
                     }
+                    let weight = rejections.iter().map(Rejected::weight).sum::<usize>();
+                    if weight > 0 {
+                        gate.reject(rejected_at.time().floor_ms(), weight);
+                    }
                     rejected_output.activate().session(rejected_at).give_iterator(rejections.drain(..));
                     if feed.settle() {
                         end = end.max(feed.watermark());
                         standings.outlive(feed);
                         feeds.swap_remove(at);
                     }
-                    allowance = gate.allows(turns.pace.batch);
+                    allowance = gate.allows(&control);
                 }
                 // Who is not asked is not silent.
                 feeds.iter_mut().filter(|feed| !feed.may_be_read(allowance)).for_each(Feed::excuse);
@@ -339,6 +359,8 @@ impl Input {
                     }
                 } else if feeds.iter().any(|feed| feed.may_be_read(allowance)) {
                     activator.activate();
+                } else if gate.is_held_by_rejected() {
+                    activator.activate_after(LOOK);
                 } else if let Some(wait) = asking.wait(Instant::now()) {
                     activator.activate_after(wait);
                 }
@@ -347,7 +369,15 @@ impl Input {
 
         let tally = Control::current().tally().clone();
         Ingested {
-            records: Records { rows, ends, width: self.schema.values.len(), tally, credits, pressure: Control::pressure() },
+            records: Records {
+                rows,
+                ends,
+                width: self.schema.values.len(),
+                ahead: self.ahead,
+                tally,
+                credits,
+                pressure: Control::pressure(),
+            },
             late: rejected.clone().filter(|rejected| rejected.cause == Cause::Late),
             malformed: rejected.filter(|rejected| rejected.cause == Cause::Malformed),
         }

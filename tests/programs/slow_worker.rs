@@ -10,7 +10,8 @@ use timely::dataflow::operators::Inspect;
 fn main() -> Result<(), Error> {
     execute(std::env::args(), |worker| {
         let is_slow = worker.index() == 1;
-        let profile = Profile { records: 100_000_000, keys: 1000, partitions: 4, rate: 1e5, ..Profile::default() };
+        let profile =
+            Profile { records: 100_000_000, keys: 1000, partitions: 4, rate: 1e5, ..Profile::default() };
         let generator = Generator::new(profile)?;
         worker.dataflow::<EventTime, _, _>(|scope| {
             let records = Input::of_rows(generator, Schema::new(["key"], ["value"])).ingest(scope).records;

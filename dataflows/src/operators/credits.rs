@@ -24,17 +24,21 @@ use timely::progress::operate::FrontierInterest;
 
 use crate::EventTime;
 
-/// How many bytes of rows a source worker may have in channels.
+/// How many bytes of rows a source worker may have in channels, at most.
 const WINDOW: usize = 4 << 20;
+/// How many rows are accepted before their sender is told.
+const ACCEPTED: u64 = 256;
 
 /// How many bytes a row of `width` values occupies while it waits.
 pub fn row_bytes(width: usize) -> usize {
     16 + size_of::<f64>() * width
 }
 
-/// How many rows of `width` values a source worker may have in channels.
-pub fn window(width: usize) -> u64 {
-    (WINDOW / row_bytes(width)) as u64
+/// How many rows of `width` values a worker that reads `batch` at a time may have in channels, if `ahead` bytes may wait at all
+/// `peers` workers: in total not more than a quarter of that, but enough for what is accepted and not yet told.
+pub fn window(width: usize, batch: usize, peers: usize, ahead: usize) -> u64 {
+    let bytes = WINDOW.min(ahead / 4 / peers);
+    ((bytes / row_bytes(width)) as u64).max(ACCEPTED * peers as u64 + 2 * batch as u64)
 }
 
 /// What a consumer of rows says to a worker that sends them.
@@ -178,9 +182,8 @@ impl Meter {
 
     /// Gives what others must know, now that `rows` rows wait for `frontier`.
     pub(super) fn tell(&mut self, rows: usize, frontier: EventTime, give: &mut impl FnMut(Notice)) {
-        // What is not told by all workers together is a small part of the window: it keeps nobody waiting.
-        let least = window(self.width) / (8 * self.peers) + 1;
-        for (dictionary, accepted) in self.accepted.iter_mut().filter(|(_, rows)| *rows >= least) {
+        // What is not told yet is a part of every window: it keeps nobody waiting.
+        for (dictionary, accepted) in self.accepted.iter_mut().filter(|(_, rows)| *rows >= ACCEPTED) {
             let news = News::Accepted { dictionary: *dictionary, rows: std::mem::take(accepted) };
             give(Notice { to: u64::from(*dictionary) % self.peers, news });
         }
@@ -207,13 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_acknowledged_to_the_worker_that_sent_them_in_parts_of_the_window() {
+    fn rows_are_acknowledged_to_the_worker_that_sent_them_some_at_a_time() {
         let mut meter = Meter::new(1, 2, 1, usize::MAX);
         meter.accept(7, 1);
         assert!(told(&mut meter, 0, 0).is_empty());
-        meter.accept(7, window(1) as usize / 8);
+        meter.accept(7, ACCEPTED as usize);
         meter.accept(4, 3);
-        let news = News::Accepted { dictionary: 7, rows: 1 + window(1) / 8 };
+        let news = News::Accepted { dictionary: 7, rows: 1 + ACCEPTED };
         assert_eq!(vec![Notice { to: 1, news }], told(&mut meter, 0, 0));
         assert!(told(&mut meter, 0, 0).is_empty());
     }

@@ -42,9 +42,9 @@ const LOOKAHEAD: usize = 16;
 /// How many keys that nobody names keep their texts, beside those that a waiting row names.
 const SPARED: usize = 64;
 
-/// How much keyed state there may be, over all key groups, and how much may wait for it.
+/// How much keyed state there may be, over all key groups; each group has an equal share.
 ///
-/// Each group has an equal share of keys and state. A group past its share loses the state of its longest-silent key, which is counted and reported as a
+/// A group past its share loses the state of its longest-silent key, which is counted and reported as a
 /// [`KeyEvent`]: the key starts anew with its next record, and its windows in progress are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -52,15 +52,12 @@ pub struct Limits {
     pub keys: usize,
     /// Bytes of state, as the logic estimates them.
     pub state: usize,
-    /// Bytes of records that wait for the frontier, 16 and 8 for each value. From half of it on, only what holds the frontier back
-    /// is read; more ends the run with an error.
-    pub ahead: usize,
 }
 
 impl Default for Limits {
-    /// A million keys, one gibibyte of state, half as much of records.
+    /// A million keys, one gibibyte.
     fn default() -> Self {
-        Self { keys: 1_000_000, state: 1 << 30, ahead: 512 << 20 }
+        Self { keys: 1_000_000, state: 1 << 30 }
     }
 }
 
@@ -116,7 +113,7 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
         let scope = self.rows.scope();
         let mut builder = OperatorBuilder::new("Keyed".to_owned(), scope);
         let activator = Rc::new(scope.activator_for(builder.operator_info().address));
-        let mut meter = Meter::new(scope.index(), scope.peers(), self.width, limits.ahead);
+        let mut meter = Meter::new(scope.index(), scope.peers(), self.width, self.ahead);
         let mut rows = builder.new_input(self.rows, by_key_group());
         let mut ends = builder.new_input(self.ends, Exchange::new(|(worker, _): &(u64, EventTime)| *worker));
         // The ends say when timers stop; they must not hold time back.

@@ -28,6 +28,8 @@ pub struct Records<'scope> {
     pub ends: StreamVec<'scope, EventTime, (u64, EventTime)>,
     /// Values per record.
     pub width: usize,
+    /// How many bytes of records may wait for the frontier, at all workers together.
+    pub ahead: usize,
     /// What keyed state counts.
     pub tally: Arc<Tally>,
     /// Where whoever buffers the rows says so.
@@ -44,6 +46,7 @@ impl<'scope> Records<'scope> {
             rows: self.rows.concat(other.rows),
             ends: self.ends.concat(other.ends),
             credits: self.credits.concat(other.credits),
+            ahead: self.ahead.min(other.ahead),
             ..self
         }
     }
