@@ -67,6 +67,19 @@ fn every_detector_is_deterministic() {
     }
 }
 
+/// Without waiting for each other they would have more in memory than they may.
+#[test]
+fn partitions_far_apart_in_event_time_wait_for_each_other() {
+    let row = |partition: i64, at: i64| {
+        let time = EventTime::from_micros(partition * 1_000_000_000 + at * 10_000);
+        MemoryRecord::row(time, &format!("k{}", at % 7), [(at % 11) as f64])
+    };
+    let partition = |p| (format!("p{p}"), (0..7_000).map(|at| row(p, at)).collect());
+    let text = format!("{ROWS}{}[limits]\nahead = \"768KiB\"\n", detect("it", "ewma-z", "warmup = 10", 1.0));
+    let report = attack(Attack::pipeline(&text).records((0..6).map(partition).collect()));
+    assert_eq!(42_000, report.count("verdicts"));
+}
+
 #[test]
 fn every_aggregate_and_gap_is_deterministic() {
     let aggregates = ["mean", "sum", "min", "max", "last", "count", "rate", "quantile"];

@@ -9,6 +9,8 @@ mod examples;
 mod harness;
 mod ingest;
 mod layering;
+#[cfg(target_os = "linux")]
+mod memory;
 mod readme;
 mod registered;
 mod replay;

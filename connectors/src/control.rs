@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tidewatch_dataflows::operators::Tally;
+use tidewatch_dataflows::operators::{Pressure, Tally};
 use tidewatch_dataflows::EventTime;
 use timely::dataflow::ProbeHandle;
 use xxhash_rust::xxh3::xxh3_64;
@@ -65,6 +65,7 @@ struct Local {
     control: Control,
     probes: Vec<ProbeHandle<EventTime>>,
     ingests: usize,
+    pressure: Pressure,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -76,7 +77,8 @@ impl Control {
     /// Makes this the control of the dataflows that the current thread builds from now on.
     pub fn install(&self) {
         self.0.start.get_or_init(Instant::now);
-        let local = Local { control: self.clone(), probes: Vec::new(), ingests: 0 };
+        let local =
+            Local { control: self.clone(), probes: Vec::new(), ingests: 0, pressure: Pressure::default() };
         CURRENT.with(|current| *current.borrow_mut() = Some(local));
     }
 
@@ -94,6 +96,12 @@ impl Control {
                 local.ingests
             })
         })
+    }
+
+    /// What is on its way from this worker to sinks.
+    pub(crate) fn pressure() -> Pressure {
+        CURRENT
+            .with(|current| current.borrow().as_ref().map(|local| local.pressure.clone()).unwrap_or_default())
     }
 
     /// Has the run wait, when it is interrupted, until `probe` has passed what was final.

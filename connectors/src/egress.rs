@@ -1,16 +1,21 @@
 //! From a stream of events to a sink.
 //!
 //! All events of a stream go to one worker, which waits for the frontier, puts each closed time in order, and hands
-//! it to the sink once. So a sink's bytes depend on the events alone.
+//! it to the sink once. So a sink's bytes depend on the events alone. It tells each worker how many of its events it has
+//! taken, so that none sends more than a sink can write ([`Pressure`]).
 
 use std::collections::BTreeMap;
 
+use tidewatch_dataflows::operators::Pressure;
 use tidewatch_dataflows::{Event, EventTime};
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::Probe;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::{Operator, OutputBuilder};
+use timely::dataflow::operators::{CapabilitySet, Probe};
 use timely::dataflow::StreamVec;
+use timely::progress::operate::FrontierInterest;
+use timely::ExchangeData;
 
 use crate::format::{CsvEncoder, Encoder, JsonEncoder, TableEncoder};
 use crate::{Control, Error, Message, Schema, Sink};
@@ -60,48 +65,94 @@ pub trait Egress {
 impl<E: Event> Egress for StreamVec<'_, EventTime, E> {
     fn egress(self, output: Output) {
         let control = Control::current();
-        let is_writer = self.scope().index() == 0;
-        let to_writer = Exchange::new(|_: &E| 0);
-        let written = self.unary_frontier::<CapacityContainerBuilder<Vec<()>>, _, _, _>(
-            to_writer,
-            "Egress",
-            move |capability, _info| {
-                let mut writer = is_writer.then(|| Writer::new(output, &control)).flatten();
-                let mut capability = Some(capability);
-                let mut waiting = BTreeMap::<EventTime, Vec<E>>::new();
+        let (scope, pressure) = (self.scope(), Control::pressure());
+        let is_writer = scope.index() == 0;
+        let sent = sent(self, pressure.clone());
+        let mut builder = OperatorBuilder::new("Egress".to_owned(), scope);
+        let mut input = builder.new_input(sent, Exchange::new(|_: &Sent<E>| 0));
+        let (_, written) = builder.new_output::<Vec<()>>();
+        // Connected to the events, so that whoever hears of them is there as long as they are.
+        let (taken_output, taken_events) = builder.new_output();
+        let mut taken_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Taken>>>::from(taken_output);
+        builder.build(move |mut capabilities| {
+            capabilities.truncate(1);
+            let mut writer = is_writer.then(|| Writer::new(output, &control)).flatten();
+            let mut capability = capabilities.pop();
+            let mut waiting = BTreeMap::<EventTime, Vec<E>>::new();
+            let none = CapabilitySet::new();
 
-                move |(input, frontier), _output| {
-                    input.for_each(|_, events| {
-                        for event in events.drain(..) {
-                            waiting.entry(event.time()).or_default().push(event);
+            move |frontiers| {
+                {
+                    let mut output = taken_output.activate();
+                    let mut session = output.session(&none);
+                    input.for_each(|_, sent| {
+                        for (worker, events) in sent.drain(..) {
+                            session.give((worker, events.len() as u64));
+                            for event in events {
+                                waiting.entry(event.time()).or_default().push(event);
+                            }
                         }
                     });
-                    let Some(held) = &mut capability else { return };
-                    let limit = frontier.frontier().first().copied();
-                    if limit.is_some_and(|limit| limit <= *held.time()) {
-                        return;
-                    }
-                    let open = match limit {
-                        Some(limit) => waiting.split_off(&limit),
-                        None => BTreeMap::new(),
-                    };
-                    let closed = std::mem::replace(&mut waiting, open);
-                    if let Some(writer) = writer.as_mut().filter(|_| !control.failed()) {
-                        if let Err(error) = writer.write(closed, limit) {
-                            control.fail(error);
-                        }
-                    }
-                    // What was written is written: only now may a probe pass it.
-                    match limit {
-                        Some(limit) => held.downgrade(&limit),
-                        None => capability = None,
+                }
+                let Some(held) = &mut capability else { return };
+                let limit = frontiers[0].frontier().first().copied();
+                if limit.is_some_and(|limit| limit <= *held.time()) {
+                    return;
+                }
+                let open = match limit {
+                    Some(limit) => waiting.split_off(&limit),
+                    None => BTreeMap::new(),
+                };
+                let closed = std::mem::replace(&mut waiting, open);
+                if let Some(writer) = writer.as_mut().filter(|_| !control.failed()) {
+                    if let Err(error) = writer.write(closed, limit) {
+                        control.fail(error);
                     }
                 }
-            },
-        );
+                // What was written is written: only now may a probe pass it.
+                match limit {
+                    Some(limit) => held.downgrade(&limit),
+                    None => capability = None,
+                }
+            }
+        });
+        take(taken_events, pressure);
         let (probe, _) = written.probe();
         Control::await_probe(probe);
     }
+}
+
+/// Events with the worker that sent them.
+type Sent<E> = (u64, Vec<E>);
+/// A worker, and how many of its events were taken.
+type Taken = (u64, u64);
+
+/// Says who sends each batch, and counts it as under way.
+fn sent<'scope, E: ExchangeData>(
+    events: StreamVec<'scope, EventTime, E>,
+    pressure: Pressure,
+) -> StreamVec<'scope, EventTime, Sent<E>> {
+    let worker = events.scope().index() as u64;
+    events.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "Sent", move |_capability, _info| {
+        move |input, output| {
+            input.for_each(|time, events| {
+                pressure.send(events.len() as u64);
+                output.session(&time).give((worker, std::mem::take(events)));
+            });
+        }
+    })
+}
+
+/// Tells each worker what was taken of its events.
+fn take(taken: StreamVec<'_, EventTime, Taken>, pressure: Pressure) {
+    let mut builder = OperatorBuilder::new("Taken".to_owned(), taken.scope());
+    let mut input = builder.new_input(taken, Exchange::new(|(worker, _): &Taken| *worker));
+    builder.set_notify_for(0, FrontierInterest::Never);
+    builder.build(move |_capabilities| {
+        move |_frontiers| {
+            input.for_each(|_, taken| taken.drain(..).for_each(|(_, events)| pressure.take(events)));
+        }
+    });
 }
 
 /// A sink with its encoder and their buffers.

@@ -7,17 +7,20 @@
 //! source by the first worker.
 
 mod feed;
+mod gate;
 mod idle;
 mod rejected;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidewatch_dataflows::operators::credits::{Credits, Told};
 use tidewatch_dataflows::operators::Records;
 use tidewatch_dataflows::record::{Dictionary, RowBatch};
 use tidewatch_dataflows::{EventTime, Span};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::vec::Filter;
@@ -30,6 +33,7 @@ use crate::format::Format;
 use crate::{Control, Decision, Error, Journal, MemoryJournal, Partition, Schema, Source};
 
 use feed::{Feed, Rules};
+use gate::{Allowance, Gate};
 use idle::{Standing, Standings};
 pub use rejected::{Cause, Rejected};
 
@@ -45,6 +49,7 @@ pub struct Input {
     idle: Option<Duration>,
     journal: Arc<dyn Journal>,
     pace: Pace,
+    ahead: usize,
 }
 
 /// How much is read at a time, and from where next. Results never depend on it.
@@ -63,6 +68,11 @@ impl Default for Pace {
         Self { batch: RowBatch::CAPACITY, shuffle: None, dictionary: Dictionary::GENERATION }
     }
 }
+
+/// How many bytes of records may wait for event time unless said otherwise.
+const AHEAD: usize = 512 << 20;
+/// How long to wait for a watermark that nobody tells.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The streams of an ingested source.
 pub struct Ingested<'scope> {
@@ -109,6 +119,7 @@ impl Input {
             idle: None,
             journal: Arc::new(MemoryJournal::default()),
             pace: Pace::default(),
+            ahead: AHEAD,
         }
     }
 
@@ -145,6 +156,14 @@ impl Input {
     /// How much is read at a time, and from where next.
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
+        self
+    }
+
+    /// How many bytes of records may wait for event time, at all workers together: 16 and 8 for each value of a record on its
+    /// way to keyed state, and as many of late and malformed ones on their way to sinks. From half of it on, only what holds event
+    /// time back is read; more ends the run with an error.
+    pub fn ahead(mut self, bytes: usize) -> Self {
+        self.ahead = bytes;
         self
     }
 
@@ -216,7 +235,7 @@ impl Input {
         let address = builder.operator_info().address;
         // One for each ingest operator of each worker.
         let dictionary = (builder.operator_info().global_id * peers + index) as u32;
-        let activator = scope.activator_for(address.clone());
+        let activator = Rc::new(scope.activator_for(address.clone()));
         let waker = || scope.worker().sync_activator_for(address.to_vec());
 
         let (rows_output, rows) = builder.new_output();
@@ -234,6 +253,13 @@ impl Input {
         let to_worker = Exchange::new(|standing: &Standing| standing.to);
         let mut standings_input = builder.new_input_connection(standings, to_worker, []);
         builder.set_notify_for(0, FrontierInterest::Never);
+        // Neither can what the consumers say.
+        let (credits, told, consumers) = Credits::line(scope);
+        let mut told_input = builder.new_input_connection(told, Pipeline, []);
+        builder.set_notify_for(1, FrontierInterest::Never);
+        let mut gate =
+            Gate::new(dictionary, self.schema.values.len(), self.pace.batch, consumers, peers, self.ahead);
+        let pressure = Control::pressure();
 
         let open = |partition| Feed::open(self, partition, waker());
         let opened: Result<Vec<Feed>, Error> = self
@@ -267,6 +293,8 @@ impl Input {
             move |_frontiers| {
                 standings_input
                     .for_each(|_, heard| heard.drain(..).for_each(|standing| standings.hear(standing)));
+                told_input
+                    .for_each(|_, told: &mut Vec<Told>| told.drain(..).for_each(|told| gate.hear(told)));
                 if control.interrupted() || control.failed() {
                     return;
                 }
@@ -277,8 +305,15 @@ impl Input {
                     feeds.iter_mut().for_each(Feed::retry);
                 }
                 let mut turns_left = 4;
-                while let Some(at) = turns.next(&feeds).filter(|_| turns_left > 0) {
+                let mut allowance = match pressure.must_wait(&activator) {
+                    true => Allowance::Nothing,
+                    false => gate.allows(&control),
+                };
+                while let Some(at) = turns.next(&feeds, allowance).filter(|_| turns_left > 0) {
                     let feed = &mut feeds[at];
+                    if let Allowance::Holders { over: Some(over), .. } = allowance {
+                        return control.fail(feed.holds_too_much(over));
+                    }
                     match feed.read(&rules, turns.pace.batch, &mut dictionary, &mut batch, &mut rejections) {
                         // A partition that had nothing costs no turn, but one on a long skip does.
                         Ok(0) if !feed.is_ready() => {}
@@ -287,8 +322,13 @@ impl Input {
                     }
                     let Some((rows_at, rejected_at)) = feed.capabilities() else { continue };
                     if !batch.is_empty() {
+                        gate.send(batch.len());
                         rows_output.activate().session_with_builder(rows_at).give_container(&mut batch);
                         batch = RowBatch::default();
+                    }
+                    let weight = rejections.iter().map(Rejected::weight).sum::<usize>();
+                    if weight > 0 {
+                        gate.reject(rejected_at.time().floor_ms(), weight);
                     }
                     rejected_output.activate().session(rejected_at).give_iterator(rejections.drain(..));
                     if feed.settle() {
@@ -296,7 +336,10 @@ impl Input {
                         standings.outlive(feed);
                         feeds.swap_remove(at);
                     }
+                    allowance = gate.allows(&control);
                 }
+                // Who is not asked is not silent.
+                feeds.iter_mut().filter(|feed| !feed.may_be_read(allowance)).for_each(Feed::excuse);
 
                 // A partition that has been silent for long must not hold the others back; it was asked just now.
                 if let Some(idle) = idle.filter(|_| asked) {
@@ -314,8 +357,10 @@ impl Input {
                         let all = (0..peers as u64).map(|worker| (worker, end));
                         ends_output.activate().session(&ends_at).give_iterator(all);
                     }
-                } else if feeds.iter().any(Feed::is_ready) {
+                } else if feeds.iter().any(|feed| feed.may_be_read(allowance)) {
                     activator.activate();
+                } else if gate.is_held_by_rejected() {
+                    activator.activate_after(LOOK);
                 } else if let Some(wait) = asking.wait(Instant::now()) {
                     activator.activate_after(wait);
                 }
@@ -324,7 +369,15 @@ impl Input {
 
         let tally = Control::current().tally().clone();
         Ingested {
-            records: Records { rows, ends, width: self.schema.values.len(), tally },
+            records: Records {
+                rows,
+                ends,
+                width: self.schema.values.len(),
+                ahead: self.ahead,
+                tally,
+                credits,
+                pressure: Control::pressure(),
+            },
             late: rejected.clone().filter(|rejected| rejected.cause == Cause::Late),
             malformed: rejected.filter(|rejected| rejected.cause == Cause::Malformed),
         }
@@ -398,9 +451,9 @@ impl Turns {
         Self { pace, random: pace.shuffle.unwrap_or(0) }
     }
 
-    /// The feed to read next, of those that may have something.
-    fn next(&mut self, feeds: &[Feed]) -> Option<usize> {
-        let ready = feeds.iter().enumerate().filter(|(_, feed)| feed.is_ready());
+    /// The feed to read next, of those that may have something and may be read.
+    fn next(&mut self, feeds: &[Feed], allowance: Allowance) -> Option<usize> {
+        let ready = feeds.iter().enumerate().filter(|(_, feed)| feed.may_be_read(allowance));
         if self.pace.shuffle.is_none() {
             return ready.min_by_key(|(_, feed)| feed.watermark()).map(|(at, _)| at);
         }

@@ -146,7 +146,7 @@ pub(crate) fn signal(pid: u32, name: &str) {
 }
 
 /// The processes whose environment says that `supervisor` has started them.
-fn supervised_by(supervisor: u32) -> Vec<Supervised> {
+pub(crate) fn supervised_by(supervisor: u32) -> Vec<Supervised> {
     let place = |entry: std::io::Result<fs::DirEntry>| {
         let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
         let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;

@@ -43,6 +43,13 @@ pub struct Rejected {
     pub raw_bytes: u64,
 }
 
+impl Rejected {
+    /// About how many bytes it occupies.
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + self.reason.len() + self.raw.len()
+    }
+}
+
 impl Describe for Rejected {
     fn describe(&self, fields: &mut dyn Fields) {
         fields.time("time", self.time);

@@ -9,20 +9,27 @@
 //! partition reached (what a slower frontier could have shown) and, beyond it, up to the key's own last record; then
 //! every logic emits what is in progress. So what a key emits is independent of which keys share its group.
 
+mod advance;
 mod buckets;
 mod group;
+
+use std::cell::Cell;
+use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::StreamVec;
 use timely::progress::Antichain;
 use timely::ExchangeData;
 
+use advance::Advance;
 pub use buckets::{Buckets, PartitionNumber, Run};
 use group::{Groups, Outputs};
 
+use super::credits::{Meter, Notice};
 use super::records::by_key_group;
 use super::Records;
 use crate::event::{Emission, KeyEvent};
@@ -103,50 +110,72 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
     where
         L: Logic<In = Record, Out: ExchangeData + Clone>,
     {
-        let mut builder = OperatorBuilder::new("Keyed".to_owned(), self.rows.scope());
+        let scope = self.rows.scope();
+        let mut builder = OperatorBuilder::new("Keyed".to_owned(), scope);
+        let activator = Rc::new(scope.activator_for(builder.operator_info().address));
+        let mut meter = Meter::new(scope.index(), scope.peers(), self.width, self.ahead);
         let mut rows = builder.new_input(self.rows, by_key_group());
         let mut ends = builder.new_input(self.ends, Exchange::new(|(worker, _): &(u64, EventTime)| *worker));
         // The ends say when timers stop; they must not hold time back.
         let from_rows = [(0, Antichain::from_elem(Default::default()))];
         let (emitted_output, emitted) = builder.new_output_connection(from_rows.clone());
-        let (evicted_output, evicted) = builder.new_output_connection(from_rows);
+        let (evicted_output, evicted) = builder.new_output_connection(from_rows.clone());
+        // An operator whose inputs have ended is shut down: those who hear the notices must outlive the rows.
+        let (notices_output, notices) = builder.new_output_connection(from_rows);
+        self.credits.consumer(notices);
         let mut emitted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(emitted_output);
         let mut evicted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(evicted_output);
-        let tally = self.tally;
+        let mut notices_output =
+            OutputBuilder::<_, CapacityContainerBuilder<Vec<Notice>>>::from(notices_output);
+        let (tally, pressure) = (self.tally, self.pressure);
 
-        builder.build(move |capabilities| {
+        builder.build(move |mut capabilities| {
+            capabilities.truncate(2);
             let mut capabilities = Some(capabilities);
             let mut state = KeyedState::new(logic, limits);
             let mut end = EventTime::MIN;
-            let mut released = EventTime::MIN;
             let mut keys = 0;
+            let none = CapabilitySet::new();
 
             move |frontiers| {
-                rows.for_each(|_, batch| state.accept(batch));
+                rows.for_each(|_, batch| {
+                    meter.accept(batch.origin().dictionary, batch.len());
+                    state.accept(batch);
+                });
                 ends.for_each(|_, times| end = times.drain(..).fold(end, |end, (_, time)| end.max(time)));
 
                 // Go as far as the frontier allows; past the end only when every source worker has said where it is.
-                let limit = match frontiers[0].frontier().first() {
+                let (limit, is_end) = match frontiers[0].frontier().first() {
                     // What leaves, leaves in whole milliseconds.
-                    Some(frontier) => frontier.floor_ms(),
-                    None if frontiers[1].is_empty() => EventTime::MAX,
-                    None => return,
+                    Some(frontier) => (frontier.floor_ms(), false),
+                    None if frontiers[1].is_empty() => (end.floor_ms(), true),
+                    None => (state.reached(), false),
                 };
                 let Some([emit_at, evict_at]) = capabilities.as_deref_mut() else { return };
-                if limit <= released {
-                    return;
-                }
-                released = limit;
                 let mut evictions = Vec::new();
-                {
+                let mut arrived = true;
+                let wants = limit > state.reached() || is_end;
+                let must_wait = wants && pressure.must_wait(&activator);
+                if wants && !must_wait {
+                    let emitted = Cell::new(0);
                     let mut output = emitted_output.activate();
                     let mut session = output.session(emit_at);
-                    let mut emit = |emission| session.give(emission);
+                    let mut emit = |emission| {
+                        emitted.set(emitted.get() + 1);
+                        session.give(emission);
+                    };
                     let mut out = Outputs { emit: &mut emit, evicted: &mut evictions };
-                    tally.scored.add(match limit {
-                        EventTime::MAX => state.finish(end, &mut out),
-                        _ => state.release(limit, &mut out),
-                    });
+                    let (records, done) = state.advance(limit, &emitted, &mut out);
+                    arrived = done;
+                    tally.scored.add(records);
+                    if is_end && arrived {
+                        tally.scored.add(state.finish(end, &mut out));
+                    }
+                }
+                {
+                    let mut output = notices_output.activate();
+                    let mut session = output.session(&none);
+                    meter.tell(state.waiting(), state.reached(), &mut |notice| session.give(notice));
                 }
                 tally.evicted.add(evictions.len() as u64);
                 tally.keys.add(state.groups.keys() as u64);
@@ -156,12 +185,16 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                     .session(evict_at)
                     .give_iterator(evictions.into_iter().map(|(_, event)| event));
 
-                // Nothing before the limit will be emitted any more.
-                if limit == EventTime::MAX {
+                // Nothing before what was reached will be emitted any more.
+                if is_end && arrived && !must_wait {
                     capabilities = None;
-                } else {
-                    emit_at.downgrade(&limit);
-                    evict_at.downgrade(&limit);
+                } else if state.reached() > *emit_at.time() {
+                    emit_at.downgrade(&state.reached());
+                    evict_at.downgrade(&state.reached());
+                }
+                if !arrived {
+                    // Others on this worker have their turn first, those downstream among them.
+                    activator.activate();
                 }
             }
         });
@@ -179,6 +212,7 @@ struct KeyedState<L: Logic> {
     /// Keys that no dictionary names any more, or that lost their state.
     orphans: Vec<KeyNumber>,
     record: Record,
+    advance: Advance,
 }
 
 impl<L: Logic<In = Record>> KeyedState<L> {
@@ -191,6 +225,7 @@ impl<L: Logic<In = Record>> KeyedState<L> {
             groups: Groups::default(),
             orphans: Vec::new(),
             record: Record::default(),
+            advance: Advance::default(),
         }
     }
 
@@ -213,6 +248,11 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         }
     }
 
+    /// How many records wait.
+    fn waiting(&self) -> usize {
+        self.buckets.len()
+    }
+
     /// Brings state to `limit`: every record and every timer before it. Returns the number of records.
     fn release(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
         let records = self.release_records(limit, EventTime::MAX, out);
@@ -221,10 +261,9 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         records
     }
 
-    /// Brings state to the true end.
+    /// Brings state to the true end, from `end`, where it has advanced to.
     fn finish(&mut self, end: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
         let records = self.release_records(EventTime::MAX, end.floor_ms(), out);
-        self.release_timers(end.floor_ms(), out);
         for group in self.groups.iter_mut() {
             group.on_end(&self.logic, out);
         }
