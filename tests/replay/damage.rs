@@ -92,6 +92,8 @@ fn an_interruption_closes_a_recording() {
     let mut child = record_standard_input(folder.path(), |length| length > 0);
     thread::sleep(Duration::from_millis(500));
     interrupt(&child);
+    // It must not end before it has heard of that: to wait for it would close its input.
+    let _input = child.stdin.take();
     assert_eq!(Some(130), child.wait().expect("it is ours").code());
     assert_eq!((Some(0), 100, String::new()), replay_standard_input(folder.path()));
 }
