@@ -164,6 +164,34 @@ fn a_replay_of_a_live_run_gives_the_same_bytes_at_any_number_of_workers() {
     }
 }
 
+#[test]
+fn a_quarantine_applies_to_a_replay_whether_or_not_it_applied_to_what_was_recorded() {
+    let plain = LIVE.replace("idle = \"60ms\"\n", "");
+    let quarantine =
+        "quarantine = [{ partition = \"p1\", offset = 3 }, { partition = \"p0\", offset = 8 }]\n";
+    let quarantined = plain.replace("lateness", &(quarantine.to_owned() + "lateness"));
+    let line = |n: i64| format!("{},a,{}", n * 10 - [0, 30, 70][n as usize % 3], n * 37 % 83);
+    let records = |p: i64| (0..40).map(|n| MemoryRecord::raw(line(n * 2 + p))).collect::<Vec<_>>();
+    let memory = Memory::new([("p0", records(0)), ("p1", records(1))]).header("ts,host,load");
+    let [without, with] = [&plain, &quarantined].map(|text| run(&job(text, &memory), 1));
+    assert_eq!((0, 2), (without[3].lines().count(), with[3].lines().count()), "{with:?}");
+    let folder = tempfile::tempdir().expect("there is room for it");
+    for recorded in [&plain, &quarantined] {
+        let path = folder.path().join(format!("{}.tide", recorded.len())).display().to_string();
+        let recorder = Recorder::create(&path).expect("it is new");
+        run(&job(recorded, &memory).recorded(&recorder), 2);
+        assert_eq!(80, recorder.finish().expect("it is written").records);
+        let recording = Recording::open(&path).expect("it is a recording");
+        for (text, expected) in [(&plain, &without), (&quarantined, &with)] {
+            // With the rows that were recorded, and decoded anew.
+            for text in [text.clone(), text.replace("value =", "missing = \"keep\"\nvalue =")] {
+                let replayed = job(&text, &Memory::default()).replayed(&recording, &Play::all());
+                assert_eq!(*expected, run(&replayed.expect("it fits"), 2), "{recorded}{text}");
+            }
+        }
+    }
+}
+
 /// A folder with a pipeline over two sources, and what they read.
 fn files() -> TempDir {
     let folder = tempfile::tempdir().expect("there is room for it");

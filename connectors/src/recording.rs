@@ -100,6 +100,7 @@ impl Recording {
         }
         (source.format, source.fingerprint, source.play) =
             (input.format().cloned(), fingerprint, play.clone());
+        source.quarantine = input.quarantined().clone();
         if play.is_paced() {
             source.first_time().into_iter().for_each(|time| play.starts_with(time));
         }
@@ -122,6 +123,7 @@ impl Recording {
             name: name.clone(),
             format: None,
             fingerprint: 0,
+            quarantine: Default::default(),
             play: Play::all(),
         })
     }

@@ -34,6 +34,7 @@ pub(super) fn open(spec: &SourceSpec, limits: LimitsSpec, registry: &Registry) -
     let mut input = Input::new(source, format, schema)
         .named(&spec.name)
         .lateness(spec.lateness)
+        .quarantine(spec.quarantine.iter())
         .pace(Pace { dictionary, ..Pace::default() });
     if let Some(max_future) = spec.max_future {
         input = input.max_future(max_future);

@@ -9,8 +9,9 @@ use tidewatch_dataflows::{EventTime, Key, KeyId, Offset, Span, Watermark};
 use timely::dataflow::operators::Capability;
 use timely::scheduling::SyncActivator;
 
+use super::quarantine::{spelled, Sieve};
 use super::rejected::RAW_BYTES;
-use super::{Cause, Input, Rejected};
+use super::{Cause, Input, Quarantined, Rejected};
 use crate::format::{Decoder, Row};
 use crate::source::{Decoded, Raw};
 use crate::{Control, Decision, Error, Intake, Journal, Partition, Reader, Status};
@@ -37,6 +38,7 @@ pub(super) struct Feed {
     partition: Partition,
     reader: Box<dyn Reader>,
     decoder: Option<Box<dyn Decoder>>,
+    quarantined: Quarantined,
     watermark: Watermark,
     /// Decisions of an earlier run, to be taken again at their offsets.
     decisions: VecDeque<Decision>,
@@ -56,6 +58,7 @@ impl Feed {
         Ok(Self {
             reader,
             decoder: input.format.as_ref().map(|format| format.decoder(&partition.name)),
+            quarantined: input.quarantine.of(&partition.name),
             watermark: Watermark::new(input.lateness),
             decisions: input.decisions(&partition)?.into(),
             partition,
@@ -127,7 +130,13 @@ impl Feed {
             left: records.max(1),
             earliest: EventTime::MAX,
         };
-        self.status = self.reader.read(&mut taking)?;
+        self.status = match self.quarantined.is_empty() {
+            true => self.reader.read(&mut taking)?,
+            false => {
+                let quarantined = &self.quarantined;
+                self.reader.read(&mut Sieve { inner: &mut taking, quarantined })?
+            }
+        };
         if self.status != Status::More {
             // They applied when the earlier run stood here, before any record came.
             taking.decide(*taking.next);
@@ -311,7 +320,7 @@ impl Intake for Taking<'_> {
         self.reach(offset);
         let watermark = self.watermark.time();
         if !self.admit(time) {
-            let payload = format!("{},{values:?}", key.key);
+            let payload = spelled(key, values);
             let raw = Raw { offset, line: None, appended: None, payload: payload.as_bytes() };
             self.reject_late(watermark, raw, time);
             return self.more();
