@@ -12,3 +12,4 @@ mod layering;
 mod readme;
 mod registered;
 mod replay;
+mod underway;

@@ -8,6 +8,7 @@
 
 mod feed;
 mod idle;
+mod position;
 mod quarantine;
 mod rejected;
 
@@ -32,6 +33,7 @@ use crate::{Control, Decision, Error, Journal, MemoryJournal, Partition, Schema,
 
 use feed::{Feed, Rules};
 use idle::{Standing, Standings};
+pub(crate) use position::decoding;
 pub use quarantine::Quarantine;
 pub(crate) use quarantine::Quarantined;
 pub use rejected::{Cause, Rejected};
@@ -214,8 +216,10 @@ impl Input {
         names.sort_unstable();
         names.dedup();
         let is_local = self.source.is_local();
+        let control = Control::current();
+        control.know(ingest, &self.name, &names, &self.quarantine);
         if !is_local {
-            Control::current().list(ingest, &self.name, &names);
+            control.list(ingest, &self.name, &names);
         }
         if index == 0 {
             for partition in self.quarantine.beyond(&names) {

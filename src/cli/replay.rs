@@ -10,7 +10,7 @@ use tidewatch_connectors::Control;
 use tidewatch_dataflows::EventTime;
 
 use super::Voice;
-use crate::cluster::{interrupt_on_signals, Outcome, Threads};
+use crate::cluster::{abort_on_panic, interrupt_on_signals, Outcome, Threads};
 use crate::config::{self, SinkFormat, Stream};
 use crate::job::{Job, Outputs};
 use crate::progress::{Progress, Summary};
@@ -86,6 +86,7 @@ impl Replay {
         let outputs = self.outputs(&replay)?;
         let control = Control::default();
         let cluster = self.threads.cluster();
+        abort_on_panic(&cluster);
         interrupt_on_signals(&control, &cluster)?;
 
         let job = replay.job();

@@ -15,7 +15,7 @@ use super::contents::{Contents, Failure, Track};
 use super::holes::{fill, Said};
 use super::play::Play;
 use crate::format::{Decoder, Format, Row};
-use crate::ingest::{Quarantine, Quarantined};
+use crate::ingest::{decoding, Quarantine, Quarantined};
 use crate::source::{Decoded, Intake, Raw, Reader, Source, Status};
 use crate::{Decision, Error};
 
@@ -234,7 +234,7 @@ impl RecordedReader {
             } else if self.quarantined.has(offset) {
                 None
             } else if let (PAYLOAD | DECODED, Some(decoder)) = (kind, &mut self.decoder) {
-                let is_decoded = decoder.decode(&payload(), &mut self.row).is_ok();
+                let is_decoded = decoding(offset, || decoder.decode(&payload(), &mut self.row)).is_ok();
                 let Row { time, key, values } = &self.row;
                 is_decoded.then(|| (time.micros(), KeyId::of(key), &**key, &**values))
             } else {

@@ -12,7 +12,7 @@ use super::codec::Described;
 use super::recorder::{lock, Part, Shared};
 use super::MAX_SECTION;
 use crate::format::{Decoder, Format, Row};
-use crate::ingest::{Quarantine, Quarantined};
+use crate::ingest::{decoding, Quarantine, Quarantined};
 use crate::source::{Decoded, Intake, Raw, Reader, Source, Status};
 use crate::{Decision, Error, Input, Journal, Schema};
 
@@ -190,7 +190,8 @@ impl Intake for TapIntake<'_> {
             return ControlFlow::Break(());
         }
         let decoder = self.decoder.as_mut().filter(|_| !self.quarantined.has(raw.offset));
-        let flow = match decoder.map(|decoder| decoder.decode(raw.payload, self.row)) {
+        let decoded = decoder.map(|decoder| decoding(raw.offset, || decoder.decode(raw.payload, self.row)));
+        let flow = match decoded {
             Some(Ok(())) => {
                 let Row { time, key, values } = &*self.row;
                 let id = KeyId::of(key);

@@ -11,6 +11,9 @@
 
 mod buckets;
 mod group;
+mod sight;
+
+use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
@@ -20,13 +23,15 @@ use timely::dataflow::StreamVec;
 use timely::progress::Antichain;
 use timely::ExchangeData;
 
-pub use buckets::{Buckets, PartitionNumber, Run};
+pub use buckets::{Buckets, PartitionNumber, Row, Run};
 use group::{Groups, Outputs};
+use sight::Sight;
 
 use super::records::by_key_group;
 use super::Records;
 use crate::event::{Emission, KeyEvent};
 use crate::record::{KeyNumber, Recoding, RowBatch, KEY_GROUPS};
+use crate::underway::tell_by;
 use crate::{EventTime, Logic, Record};
 
 /// How many rows have their keys' slots fetched together.
@@ -138,11 +143,13 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                 }
                 released = limit;
                 let mut evictions = Vec::new();
+                let sight = state.sight.clone();
                 {
+                    let _telling = tell_by(sight.clone());
                     let mut output = emitted_output.activate();
                     let mut session = output.session(emit_at);
                     let mut emit = |emission| session.give(emission);
-                    let mut out = Outputs { emit: &mut emit, evicted: &mut evictions };
+                    let mut out = Outputs { emit: &mut emit, evicted: &mut evictions, sight: &sight };
                     tally.scored.add(match limit {
                         EventTime::MAX => state.finish(end, &mut out),
                         _ => state.release(limit, &mut out),
@@ -179,16 +186,19 @@ struct KeyedState<L: Logic> {
     /// Keys that no dictionary names any more, or that lost their state.
     orphans: Vec<KeyNumber>,
     record: Record,
+    sight: Rc<Sight>,
 }
 
 impl<L: Logic<In = Record>> KeyedState<L> {
     fn new(logic: L, limits: Limits) -> Self {
+        let groups = Groups::default();
         Self {
             logic,
             limits,
             buckets: Buckets::default(),
             recoding: Recoding::default(),
-            groups: Groups::default(),
+            sight: Rc::new(Sight::new(groups.names())),
+            groups,
             orphans: Vec::new(),
             record: Record::default(),
         }
@@ -202,8 +212,11 @@ impl<L: Logic<In = Record>> KeyedState<L> {
             recoded.learn(number, KeyNumber::new(group, self.groups.of(group).learn(key)));
         }
         let partition = self.buckets.partition(batch.origin().partition);
-        for (head, values) in batch.rows() {
-            self.buckets.push(head.time, partition, recoded.own(head.key), values);
+        for (row, (head, values)) in batch.rows().enumerate() {
+            self.buckets.push(head.time, partition, recoded.own(head.key), batch.offset(row), values);
+        }
+        if let Some(last) = batch.len().checked_sub(1) {
+            self.sight.reach(partition, batch.origin().partition, batch.offset(last));
         }
         for number in batch.forgotten.drain(..) {
             let key = recoded.own(number);
@@ -235,22 +248,26 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         let Self { logic, limits, buckets, groups, record, .. } = self;
         let mut records = 0;
         buckets.release(limit, |run| {
+            out.sight.enter(run.start());
             for chunk in run.chunks(LOOKAHEAD) {
                 // Together, the loads of the next rows' slots do not wait for each other.
-                for (_, key, _) in chunk.rows() {
+                for (_, Row { key, .. }, _) in chunk.rows() {
                     groups.of(key.group()).touch(key.index());
                 }
-                for (time, key, values) in chunk.rows() {
+                for (time, row, values) in chunk.rows() {
+                    out.sight.at_row(row);
                     records += 1;
                     record.time = time;
                     match (&mut record.values[..], values) {
                         ([slot], [value]) => *slot = *value,
                         _ => values.clone_into(&mut record.values),
                     }
+                    let key = row.key;
                     groups.of(key.group()).on_record(logic, limits, key.index(), record, end, out);
                 }
             }
         });
+        out.sight.past_rows();
         records
     }
 

@@ -19,16 +19,8 @@ pub struct Head {
     pub time: EventTime,
     /// Whose observation it is, by the number that the dictionary of the source worker gave the key.
     pub key: KeyNumber,
-    /// The lower half of its offset.
+    /// The lower half of its offset; [`RowBatch::offset`] is the whole.
     pub offset: u32,
-}
-
-impl Head {
-    /// A row of a time, key and offset.
-    #[inline]
-    pub fn new(time: EventTime, key: KeyNumber, offset: Offset) -> Self {
-        Self { time, key, offset: offset.0 as u32 }
-    }
 }
 
 /// Where the rows of a batch come from.
@@ -51,6 +43,10 @@ pub struct Origin {
 pub struct RowBatch {
     origin: Origin,
     width: u32,
+    /// The offset of the first row.
+    since: Offset,
+    /// The upper halves of the offsets, if a row is so far from the first one that they do not follow.
+    uppers: Vec<u32>,
     #[serde(skip)]
     heads: Vec<Head>,
     #[serde(skip)]
@@ -67,6 +63,8 @@ impl Default for RowBatch {
         Self {
             origin: Origin { partition: PartitionId::of("", ""), dictionary: 0 },
             width: 0,
+            since: Offset(0),
+            uppers: Vec::new(),
             heads: Vec::new(),
             values: Vec::new(),
             learned: Vec::new(),
@@ -116,14 +114,40 @@ impl RowBatch {
         self.heads.len() >= Self::CAPACITY
     }
 
-    /// Appends a row; `values` has [`RowBatch::width`] numbers.
+    /// Appends a row, of a greater offset than those before it; `values` has [`RowBatch::width`] numbers.
     #[inline(always)]
-    pub fn push(&mut self, head: Head, values: &[f64]) {
+    pub fn push(&mut self, time: EventTime, key: KeyNumber, offset: Offset, values: &[f64]) {
         debug_assert_eq!(self.width(), values.len());
-        self.heads.push(head);
+        if self.heads.is_empty() {
+            self.since = offset;
+        }
+        if offset.0.wrapping_sub(self.since.0) > u64::from(u32::MAX) || !self.uppers.is_empty() {
+            self.push_upper(offset);
+        }
+        self.heads.push(Head { time, key, offset: offset.0 as u32 });
         match *values {
             [value] => self.values.push(value),
             _ => self.values.extend_from_slice(values),
+        }
+    }
+
+    /// Keeps the upper half of a row's offset, and of those before it.
+    #[cold]
+    fn push_upper(&mut self, offset: Offset) {
+        let upper = |offset: Offset| (offset.0 >> 32) as u32;
+        if self.uppers.is_empty() {
+            self.uppers = (0..self.len()).map(|row| upper(self.offset(row))).collect();
+        }
+        self.uppers.push(upper(offset));
+    }
+
+    /// The offset of a row.
+    #[inline]
+    pub fn offset(&self, row: usize) -> Offset {
+        let lower = self.heads[row].offset;
+        match self.uppers.get(row) {
+            Some(upper) => Offset(u64::from(*upper) << 32 | u64::from(lower)),
+            None => Offset(self.since.0 + u64::from(lower.wrapping_sub(self.since.0 as u32))),
         }
     }
 
@@ -156,6 +180,7 @@ impl RowBatch {
 
     /// Removes rows and dictionary changes, and keeps the allocations.
     pub fn clear(&mut self) {
+        self.uppers.clear();
         self.heads.clear();
         self.values.clear();
         self.learned.clear();
@@ -223,10 +248,7 @@ mod tests {
             let number = KeyNumber::new(key.id().group(), batch.len());
             batch.learned.push((number, key));
             batch.forgotten.push(number);
-            batch.push(
-                Head::new(EventTime::from_micros(*time), number, Offset(*offset)),
-                &vec![*value; width],
-            );
+            batch.push(EventTime::from_micros(*time), number, Offset(*offset), &vec![*value; width]);
         }
         batch
     }
@@ -244,6 +266,22 @@ mod tests {
             prop_assert_eq!(bytes.len() % 8, 0);
             let received = RowBatch::from_bytes(BytesMut::from(bytes).freeze());
             prop_assert_eq!(sent, received);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keeps_whole_offsets(
+            first in any::<u32>(),
+            steps in prop::collection::vec(prop_oneof![9 => 1..99u64, 1 => any::<u64>().prop_map(|step| step >> 5 | 1)], 0..30),
+        ) {
+            let offsets: Vec<_> = std::iter::once(0).chain(steps).scan(u64::from(first), |at, step| {
+                *at += step;
+                Some(*at)
+            }).collect();
+            let batch = batch(1, &offsets.iter().map(|offset| (0, *offset, 0.0)).collect::<Vec<_>>());
+            let kept: Vec<_> = (0..batch.len()).map(|row| batch.offset(row).0).collect();
+            prop_assert_eq!(offsets, kept);
         }
     }
 
