@@ -47,6 +47,7 @@ pub(super) struct Feed {
     /// Decisions of an earlier run, to be taken again at their offsets.
     decisions: VecDeque<Decision>,
     capabilities: Option<(Held, Held)>,
+    /// The least offset that the next record can have, for whoever asks.
     place: Rc<Position>,
     status: Status,
     position: u64,

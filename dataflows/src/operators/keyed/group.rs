@@ -30,6 +30,12 @@ pub(super) struct Named {
     holders: u32,
 }
 
+impl From<Key> for Named {
+    fn from(key: Key) -> Self {
+        Self { key, holders: 0 }
+    }
+}
+
 /// What is known of the keys of a group, at their places; shared with whoever tells what a logic is at.
 pub(super) type Names = Rc<RefCell<Vec<Named>>>;
 
@@ -95,7 +101,7 @@ impl<S> Group<S> {
 
     fn insert(&mut self, id: KeyId, key: Key) -> u32 {
         let slot = Slot { state: None, last: EventTime::MIN, armed: EventTime::MAX };
-        let name = Named { key, holders: 0 };
+        let name = Named::from(key);
         let mut names = self.rest.names.borrow_mut();
         let at = match self.rest.free.pop() {
             Some(at) => {

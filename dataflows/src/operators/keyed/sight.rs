@@ -35,10 +35,11 @@ impl Sight {
     /// A partition has rows up to `newest`.
     pub(super) fn reach(&self, number: PartitionNumber, partition: PartitionId, newest: Offset) {
         let mut partitions = self.partitions.borrow_mut();
-        match partitions.get_mut(number.index()) {
-            Some(known) => known.1 = newest,
-            None => partitions.push((partition, newest)),
+        if partitions.len() <= number.index() {
+            // A partition that has sent no row yet may have a lower number; nobody asks for it before it has.
+            partitions.resize(number.index() + 1, (partition, newest));
         }
+        partitions[number.index()] = (partition, newest);
     }
 
     /// The rows of a bucket with this first microsecond follow.
@@ -89,5 +90,43 @@ impl Tell for Sight {
         let (partition, newest) = *self.partitions.try_borrow().ok()?.get(row.partition().index())?;
         let (offset, time) = (row.offset(newest), row.time(self.start.get()));
         Some(Underway::Record { partition, offset, key: key(row.key)?, time })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operators::keyed::{Buckets, Row};
+    use crate::record::{Key, KeyId};
+
+    #[test]
+    fn partitions_may_have_rows_in_another_order_than_they_were_numbered_in() {
+        let sight = Sight::new(vec![Names::default(); crate::record::KEY_GROUPS]);
+        let ids = ["a", "b", "c"].map(|name| PartitionId::of("s", name));
+        let mut buckets = Buckets::default();
+        let numbers = ids.map(|id| buckets.partition(id));
+        let key = KeyNumber::new(KeyId::of("k").group(), 0);
+        sight.names[key.group().index()].borrow_mut().push(Key::new("k").into());
+        for at in [1, 0, 2] {
+            let offset = Offset(at as u64 + 1);
+            sight.reach(numbers[at], ids[at], offset);
+            buckets.push(EventTime::from_micros(at as i64), numbers[at], key, offset, &[]);
+        }
+        let mut told = Vec::new();
+        buckets.release(EventTime::MAX, |run| {
+            sight.enter(run.start());
+            told.extend(run.rows().map(|(_, row, _): (_, Row, _)| {
+                sight.at_row(row);
+                sight.tell()
+            }));
+        });
+        let expected = [0, 1, 2].map(|at| {
+            let (partition, offset, time) =
+                (ids[at], Offset(at as u64 + 1), EventTime::from_micros(at as i64));
+            Some(Underway::Record { partition, offset, key: Key::new("k"), time })
+        });
+        assert_eq!(expected.to_vec(), told);
+        sight.past_rows();
+        assert_eq!(None, sight.tell());
     }
 }
