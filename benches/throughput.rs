@@ -81,7 +81,8 @@ impl Intake for Plain<'_> {
     fn row(&mut self, offset: Offset, time: EventTime, key: &KeyText, values: &[f64]) -> ControlFlow<()> {
         if self.watermark.admit(time) {
             let number = self.numbers.of(key.id);
-            self.buckets.push(time, self.partition, number, offset, values);
+            let stretch = self.partition.stretch((offset.0 >> 32) as u32);
+            self.buckets.push(time, stretch, number, offset.0 as u32, values);
         }
         self.left -= 1;
         if self.left == 0 {

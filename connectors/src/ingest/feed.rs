@@ -119,7 +119,8 @@ impl Feed {
         batch: &mut RowBatch,
         rejected: &mut Vec<Rejected>,
     ) -> Result<u64, Error> {
-        batch.reset(Origin { partition: self.partition.id, dictionary: rules.dictionary }, rules.width);
+        let origin = Origin { partition: self.partition.id, dictionary: rules.dictionary };
+        batch.reset(origin, rules.width, self.place.next.get());
         let mut taking = Taking {
             rules,
             partition: &self.partition,

@@ -23,7 +23,7 @@ use timely::dataflow::StreamVec;
 use timely::progress::Antichain;
 use timely::ExchangeData;
 
-pub use buckets::{Buckets, PartitionNumber, Row, Run};
+pub use buckets::{Buckets, PartitionNumber, Row, Run, Stretch};
 use group::{Groups, Outputs};
 use sight::Sight;
 
@@ -212,11 +212,16 @@ impl<L: Logic<In = Record>> KeyedState<L> {
             recoded.learn(number, KeyNumber::new(group, self.groups.of(group).learn(key)));
         }
         let partition = self.buckets.partition(batch.origin().partition);
+        let common = batch.upper();
+        let mut stretch = partition.stretch(common.unwrap_or_default());
         for (row, (head, values)) in batch.rows().enumerate() {
-            self.buckets.push(head.time, partition, recoded.own(head.key), batch.offset(row), values);
+            if common.is_none() {
+                stretch = partition.stretch((batch.offset(row).0 >> 32) as u32);
+            }
+            self.buckets.push(head.time, stretch, recoded.own(head.key), head.offset, values);
         }
-        if let Some(last) = batch.len().checked_sub(1) {
-            self.sight.reach(partition, batch.origin().partition, batch.offset(last));
+        if let Some(newest) = batch.newest() {
+            self.sight.reach(partition, batch.origin().partition, newest);
         }
         for number in batch.forgotten.drain(..) {
             let key = recoded.own(number);

@@ -66,10 +66,10 @@ impl ByKeyGroup {
     }
 
     fn send<T: Clone, P: Push<Message<T, RowBatch>>>(part: &mut RowBatch, stamp: &Stamp<T>, pusher: &mut P) {
-        let (origin, width) = (part.origin(), part.width());
+        let (origin, width, since) = (part.origin(), part.width(), part.since());
         Message::push_at(part, stamp.clone(), pusher);
         // What came back is somebody's used allocation, or a default.
-        part.reset(origin, width);
+        part.reset(origin, width, since);
     }
 }
 
@@ -82,14 +82,20 @@ impl Distributor<RowBatch> for ByKeyGroup {
     ) {
         if self.parts[0].origin() != batch.origin() || self.parts[0].width() != batch.width() {
             self.flush(stamp, pushers);
-            self.parts.iter_mut().for_each(|part| part.reset(batch.origin(), batch.width()));
+            let (origin, width, since) = (batch.origin(), batch.width(), batch.since());
+            self.parts.iter_mut().for_each(|part| part.reset(origin, width, since));
         }
+        let mut is_near = true;
+        self.parts.iter_mut().for_each(|part| is_near &= part.reaches(batch));
         for learned in batch.learned.drain(..) {
             self.part(learned.0).1.learned.push(learned);
         }
         for (row, (head, values)) in batch.rows().enumerate() {
             let (worker, part) = self.part(head.key);
-            part.push(head.time, head.key, batch.offset(row), values);
+            match is_near {
+                true => part.push_head(*head, values),
+                false => part.push(head.time, head.key, batch.offset(row), values),
+            }
             if part.is_full() {
                 Self::send(part, stamp, &mut pushers[worker]);
             }
@@ -160,7 +166,7 @@ mod tests {
             for (partition, gap, names) in batches {
                 offset += u64::from(gap);
                 let partition = PartitionId::of("s", &partition.to_string());
-                let mut batch = RowBatch::new(Origin { partition, dictionary: 1 }, 1);
+                let mut batch = RowBatch::new(Origin { partition, dictionary: 1 }, 1, Offset(offset));
                 for name in names {
                     offset += 1;
                     let key = Key::new(&name.to_string());

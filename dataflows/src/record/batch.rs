@@ -43,7 +43,7 @@ pub struct Origin {
 pub struct RowBatch {
     origin: Origin,
     width: u32,
-    /// The offset of the first row.
+    /// No row has a lesser offset.
     since: Offset,
     /// The upper halves of the offsets, if a row is so far from the first one that they do not follow.
     uppers: Vec<u32>,
@@ -77,16 +77,21 @@ impl RowBatch {
     /// How many rows a full batch has.
     pub const CAPACITY: usize = 1024;
 
-    /// An empty batch for rows of `width` values from `origin`.
-    pub fn new(origin: Origin, width: usize) -> Self {
+    /// An empty batch for rows of `width` values and offsets of at least `since` from `origin`.
+    pub fn new(origin: Origin, width: usize, since: Offset) -> Self {
         let mut batch = Self::default();
-        batch.reset(origin, width);
+        batch.reset(origin, width, since);
         batch
     }
 
     /// Where the rows come from.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// No row has a lesser offset.
+    pub fn since(&self) -> Offset {
+        self.since
     }
 
     /// Values per row.
@@ -118,13 +123,17 @@ impl RowBatch {
     #[inline(always)]
     pub fn push(&mut self, time: EventTime, key: KeyNumber, offset: Offset, values: &[f64]) {
         debug_assert_eq!(self.width(), values.len());
-        if self.heads.is_empty() {
-            self.since = offset;
-        }
-        if offset.0.wrapping_sub(self.since.0) > u64::from(u32::MAX) || !self.uppers.is_empty() {
+        // As offsets grow, so it is for all further rows.
+        if offset.0.wrapping_sub(self.since.0) > u64::from(u32::MAX) {
             self.push_upper(offset);
         }
-        self.heads.push(Head { time, key, offset: offset.0 as u32 });
+        self.push_head(Head { time, key, offset: offset.0 as u32 }, values);
+    }
+
+    /// Appends a row whose offset is less than 2^32 beyond the least one.
+    #[inline(always)]
+    pub(crate) fn push_head(&mut self, head: Head, values: &[f64]) {
+        self.heads.push(head);
         match *values {
             [value] => self.values.push(value),
             _ => self.values.extend_from_slice(values),
@@ -139,6 +148,27 @@ impl RowBatch {
             self.uppers = (0..self.len()).map(|row| upper(self.offset(row))).collect();
         }
         self.uppers.push(upper(offset));
+    }
+
+    /// The greatest offset; none if there are no rows.
+    pub fn newest(&self) -> Option<Offset> {
+        self.len().checked_sub(1).map(|last| self.offset(last))
+    }
+
+    /// The upper half of all offsets, if they have the same.
+    pub(crate) fn upper(&self) -> Option<u32> {
+        let newest = self.newest()?.0 >> 32;
+        (newest == self.since.0 >> 32).then_some(newest as u32)
+    }
+
+    /// Whether [`RowBatch::push_head`] can append all rows of `other`, which has the same origin and width.
+    pub(crate) fn reaches(&mut self, other: &Self) -> bool {
+        if self.is_empty() {
+            self.since = other.since;
+        }
+        let since = self.since.0;
+        let is_near = |newest: Offset| newest.0.wrapping_sub(since) <= u64::from(u32::MAX);
+        other.newest().is_none_or(is_near)
     }
 
     /// The offset of a row.
@@ -169,9 +199,11 @@ impl RowBatch {
         &self.values
     }
 
-    /// Empties the batch for rows of `width` values from `origin`, and keeps the allocations.
-    pub fn reset(&mut self, origin: Origin, width: usize) {
+    /// Empties the batch for rows of `width` values and offsets of at least `since` from `origin`, and keeps the
+    /// allocations.
+    pub fn reset(&mut self, origin: Origin, width: usize, since: Offset) {
         self.clear();
+        self.since = since;
         self.origin = origin;
         self.width = u32::try_from(width).expect("fewer than 2^32 value fields");
         self.heads.reserve_exact(Self::CAPACITY);
@@ -242,7 +274,9 @@ mod tests {
     use timely::bytes::arc::BytesMut;
 
     fn batch(width: usize, rows: &[(i64, u64, f64)]) -> RowBatch {
-        let mut batch = RowBatch::new(Origin { partition: PartitionId::of("s", "p"), dictionary: 3 }, width);
+        let origin = Origin { partition: PartitionId::of("s", "p"), dictionary: 3 };
+        let since = rows.iter().map(|(_, offset, _)| Offset(*offset)).min();
+        let mut batch = RowBatch::new(origin, width, since.unwrap_or_default());
         for (time, offset, value) in rows {
             let key = Key::new(&offset.to_string());
             let number = KeyNumber::new(key.id().group(), batch.len());

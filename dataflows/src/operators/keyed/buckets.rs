@@ -68,22 +68,14 @@ impl Buckets {
         self.partitions.number(partition)
     }
 
-    /// Takes a row; it is not behind a frontier that [`Buckets::release`] has seen.
+    /// Takes a row; `offset` is the lower half of its offset. It is not behind a frontier that [`Buckets::release`] has seen.
     #[inline(always)]
-    pub fn push(
-        &mut self,
-        time: EventTime,
-        partition: PartitionNumber,
-        key: KeyNumber,
-        offset: Offset,
-        values: &[f64],
-    ) {
+    pub fn push(&mut self, time: EventTime, stretch: Stretch, key: KeyNumber, offset: u32, values: &[f64]) {
         self.len += 1;
         let millisecond = millisecond(time);
         let bucket = millisecond >> 5;
         let micros = time.micros().wrapping_sub(bucket.wrapping_mul(BUCKET_MICROS)) as u64;
-        let place = micros << TIME_SHIFT | partition.0 << PARTITION_SHIFT | offset.0 >> 32 & INDEX_MASK;
-        let row = Row { place, key, offset: offset.0 as u32 };
+        let row = Row { place: micros << TIME_SHIFT | stretch.0, key, offset };
         if bucket == self.open {
             return self.slots[(millisecond & (SLOTS - 1)) as usize].push(row, values);
         }
@@ -325,10 +317,20 @@ impl<'a> Run<'a> {
 pub struct PartitionNumber(u64);
 
 impl PartitionNumber {
+    /// The stretch of the partition whose offsets have this upper half.
+    #[inline]
+    pub fn stretch(self, upper: u32) -> Stretch {
+        Stretch(self.0 << PARTITION_SHIFT | u64::from(upper) & INDEX_MASK)
+    }
+
     pub(super) fn index(self) -> usize {
         self.0 as usize
     }
 }
+
+/// A part of a partition whose offsets have the same upper half.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch(u64);
 
 /// The partitions seen so far: numbered as they came, ranked by their identifiers.
 #[derive(Debug, Default)]
@@ -411,7 +413,8 @@ mod tests {
                     let time = EventTime::from_micros(limit.div_euclid(1_000) * 1_000 + ahead);
                     let partition = PartitionId::of("s", &partition.to_string());
                     let number = buckets.partition(partition);
-                    buckets.push(time, number, KeyNumber::new(group, offset), far(offset), &[offset as f64]);
+                    let (far, key) = (far(offset).0, KeyNumber::new(group, offset));
+                    buckets.push(time, number.stretch((far >> 32) as u32), key, far as u32, &[offset as f64]);
                     waiting.push((time, partition, offset));
                 }
                 limit += advance;

@@ -110,7 +110,13 @@ mod tests {
         for at in [1, 0, 2] {
             let offset = Offset(at as u64 + 1);
             sight.reach(numbers[at], ids[at], offset);
-            buckets.push(EventTime::from_micros(at as i64), numbers[at], key, offset, &[]);
+            buckets.push(
+                EventTime::from_micros(at as i64),
+                numbers[at].stretch(0),
+                key,
+                offset.0 as u32,
+                &[],
+            );
         }
         let mut told = Vec::new();
         buckets.release(EventTime::MAX, |run| {
