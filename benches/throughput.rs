@@ -19,7 +19,7 @@ use tidewatch::cluster::{run, Cluster};
 use tidewatch::connectors::generator::{Generator, Profile};
 use tidewatch::connectors::source::Raw;
 use tidewatch::connectors::{Control, Error, Input, Intake, Reader, Schema, Source, Status};
-use tidewatch::dataflows::operators::keyed::{Buckets, PartitionNumber};
+use tidewatch::dataflows::operators::keyed::{Buckets, PartitionNumber, Row};
 use tidewatch::dataflows::record::{KeyGroup, KeyNumber, KeyText};
 use tidewatch::dataflows::{KeyId, Offset, PartitionId, Watermark};
 use tidewatch::prelude::*;
@@ -78,10 +78,11 @@ impl Intake for Plain<'_> {
     fn damaged(&mut self, _raw: Raw<'_>, _reason: String) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
-    fn row(&mut self, _: Offset, time: EventTime, key: &KeyText, values: &[f64]) -> ControlFlow<()> {
+    fn row(&mut self, offset: Offset, time: EventTime, key: &KeyText, values: &[f64]) -> ControlFlow<()> {
         if self.watermark.admit(time) {
             let number = self.numbers.of(key.id);
-            self.buckets.push(time, self.partition, number, values);
+            let stretch = self.partition.stretch((offset.0 >> 32) as u32);
+            self.buckets.push(time, stretch, number, offset.0 as u32, values);
         }
         self.left -= 1;
         if self.left == 0 {
@@ -107,8 +108,8 @@ fn plain(generator: &Generator) -> u64 {
     let mut numbers = Numbers::default();
     let mut states = Vec::new();
     let mut anomalies = 0;
-    let mut step = |(time, key, values): (EventTime, KeyNumber, &[f64])| {
-        let at = key.index();
+    let mut step = |(time, row, values): (EventTime, Row, &[f64])| {
+        let at = row.key.index();
         if states.len() <= at {
             states.resize(at + 1, Detector::start(&detector, 0));
         }

@@ -1,7 +1,9 @@
 //! The workers of a run: how many, where they are, how they are driven, and how they stop together.
 
 mod arguments;
+mod culprit;
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::mesh::{self, End, Member, Mesh};
 use crate::{log, Error};
 pub use arguments::Arguments;
+use culprit::Described;
 
 /// How long a worker without work sleeps before it looks whether the run was interrupted or has failed.
 const LOOK: Duration = Duration::from_millis(100);
@@ -119,7 +122,7 @@ where
     };
     let supervised = cluster.is_supervised();
     let control = Control::default();
-    abort_on_panic(&cluster);
+    abort_and_accuse(&cluster, Described::InCode);
     interrupt_on_signals(&control, &cluster)?;
     match run(cluster, &control, build) {
         Ok(Outcome::Done) => Ok(()),
@@ -156,14 +159,23 @@ pub fn interrupt_on_signals(control: &Control, cluster: &Cluster) -> Result<(), 
 }
 
 /// Has a panic of any thread end the process at once: a run whose worker is gone would wait for it for ever, and one
-/// that goes on without it would be wrong.
+/// that goes on without it would be wrong. If user code panics at a record, the record is named, with what to write into the
+/// pipeline file to go on without it.
 pub fn abort_on_panic(cluster: &Cluster) {
+    abort_and_accuse(cluster, Described::InFile);
+}
+
+fn abort_and_accuse(cluster: &Cluster, described: Described) {
     // The supervisor of a process that has one names it.
     let member = cluster.member.as_ref().filter(|_| !cluster.is_supervised());
     let name = member.map(|member| mesh::name(member.index, &member.addresses));
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
+        if let Some(accusation) = culprit::accuse(described) {
+            // At once, so that nothing of another process comes between; if nobody takes it, there is nobody to tell.
+            let _ = std::io::stderr().write_all(format!("{accusation}\n").as_bytes());
+        }
         if let Some(name) = &name {
             eprintln!("{name} has panicked, which ends the cluster");
         }

@@ -12,6 +12,7 @@ mod limits;
 mod near;
 mod params;
 mod pipeline;
+mod quarantine;
 mod reader;
 mod sink;
 mod source;

@@ -1,5 +1,6 @@
 //! Clusters of several processes: they give what one gives, keep out who does not belong to them, and end together.
 
+mod poison;
 pub(crate) mod processes;
 
 use std::fs;

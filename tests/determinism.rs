@@ -133,6 +133,14 @@ threshold = 0
     }
 }
 
+#[test]
+fn what_is_quarantined_is_the_same_everywhere() {
+    let quarantine = "quarantine = [{ partition = \"0\", offset = 7 }, { partition = \"3\", offset = 0 }]\n";
+    let text = GENERATOR.to_owned() + quarantine + &detect("it", "ewma-z", "warmup = 20", 2.0);
+    let report = attack(Attack::pipeline(&text));
+    assert_eq!(2, report.count("dead_letters"));
+}
+
 /// CSV lines with two values, of which some lines are no records, and some values are missing.
 fn garbage() -> Partitions {
     let line = |partition: u64, at: u64| {

@@ -176,6 +176,39 @@ fn rejections_say_what_where_and_why_at_any_number_of_workers_and_any_pace() {
 }
 
 #[test]
+fn a_quarantined_record_counts_as_one_that_cannot_be_decoded() {
+    // One of them is late, another one would make one late.
+    let seconds = [0, 10, 5, 4, 20, 16, 30];
+    let payloads: Vec<_> = seconds.iter().map(|second| record(second * 1_000, "a", *second)).collect();
+    let at = |second: i64| EventTime::from_micros(second * 1_000_000);
+    let rows = seconds.iter().map(|second| MemoryRecord::row(at(*second), "a", [*second as f64]));
+    let rows: Vec<_> = rows.collect();
+    let schema = input(&Memory::default()).schema().clone();
+    let of = |p1: &[MemoryRecord]| Memory::new([("p0", payloads.clone()), ("p1", p1.to_vec())]);
+    let of_rows = Memory::new(["p0", "p1"].map(|name| (name, rows.clone())));
+    let of_rows = Input::of_rows(of_rows, schema).named("m").lateness(Span::from_secs(5));
+    for offset in 0..seconds.len() {
+        let mut broken = payloads.clone();
+        broken[offset] = MemoryRecord::raw("?");
+        let expected = texts(&input(&of(&broken)), 1, Pace::default());
+        let [decoded, given] = [(input(&of(&payloads)), ""), (of_rows.clone(), ".0]")].map(|(input, end)| {
+            let input = input.quarantine([("p1", offset as u64), ("p1", 99)]);
+            let got = texts(&input, 1, Pace::default());
+            assert_eq!(got, texts(&input, 2, Pace { batch: 1, shuffle: Some(3), dictionary: 1 }));
+            let raw = field(&got[2], "raw");
+            assert!(raw.as_str().is_some_and(|raw| raw.ends_with(end)), "{raw}");
+            got
+        });
+        assert_eq!((&expected[0], &expected[0]), (&decoded[0], &given[0]), "{offset}");
+        assert_eq!(expected[1], decoded[1], "{offset}");
+        assert_eq!(expected[1].lines().count(), given[1].lines().count(), "{offset}");
+        let place = |text: &str| ["time", "partition", "offset", "event_time"].map(|name| field(text, name));
+        assert_eq!((place(&expected[2]), place(&expected[2])), (place(&decoded[2]), place(&given[2])));
+        assert_eq!(["quarantined"; 2], [&decoded, &given].map(|texts| field(&texts[2], "reason")));
+    }
+}
+
+#[test]
 fn a_file_has_lines_also_behind_a_record_that_spans_some() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.csv");

@@ -14,3 +14,4 @@ mod memory;
 mod readme;
 mod registered;
 mod replay;
+mod underway;

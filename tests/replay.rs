@@ -184,3 +184,31 @@ fn replays_through_the_program(folder: &TempDir, expected: &[String]) {
         }
     }
 }
+
+#[test]
+fn a_quarantine_applies_to_a_replay_whether_or_not_it_applied_to_what_was_recorded() {
+    let plain = LIVE.replace("idle = \"60ms\"\n", "");
+    let quarantine =
+        "quarantine = [{ partition = \"p1\", offset = 3 }, { partition = \"p0\", offset = 8 }]\n";
+    let quarantined = plain.replace("lateness", &(quarantine.to_owned() + "lateness"));
+    let line = |n: i64| format!("{},a,{}", n * 10 - [0, 30, 70][n as usize % 3], n * 37 % 83);
+    let records = |p: i64| (0..40).map(|n| MemoryRecord::raw(line(n * 2 + p))).collect::<Vec<_>>();
+    let memory = Memory::new([("p0", records(0)), ("p1", records(1))]).header("ts,host,load");
+    let [without, with] = [&plain, &quarantined].map(|text| run_on((1, 1), &job(text, &memory), &Tape::None));
+    assert_eq!((0, 2), (without[3].lines().count(), with[3].lines().count()), "{with:?}");
+    let folder = tempfile::tempdir().expect("there is room for it");
+    for recorded in [&plain, &quarantined] {
+        let path = folder.path().join(format!("{}.tide", recorded.len())).display().to_string();
+        let tape = Tape::record(&path, 2);
+        run_on((2, 1), &job(recorded, &memory), &tape);
+        assert_eq!(80, tape.finish().expect("it is written").iter().map(|part| part.records).sum::<u64>());
+        let tape = Tape::play(&path).expect("it is a recording");
+        for (text, expected) in [(&plain, &without), (&quarantined, &with)] {
+            // With the rows that were recorded, and decoded anew.
+            for text in [text.clone(), text.replace("value =", "missing = \"keep\"\nvalue =")] {
+                let replayed = run_on((1, 2), &job(&text, &Memory::default()), &tape);
+                assert_eq!(*expected, replayed, "{recorded}{text}");
+            }
+        }
+    }
+}

@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidewatch_dataflows::operators::{Pressure, Tally};
-use tidewatch_dataflows::EventTime;
+use tidewatch_dataflows::{EventTime, PartitionId};
 use timely::dataflow::ProbeHandle;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::Error;
+use crate::ingest::Quarantine;
+use crate::{Error, Partition};
 pub use counts::{Counts, Totals};
 
 /// Shared by all workers of a process for one run; clones are the same control.
@@ -36,9 +37,18 @@ struct Shared {
     held: Mutex<BTreeMap<(usize, usize), EventTime>>,
     frozen: Mutex<usize>,
     listed: Mutex<BTreeMap<usize, (String, u64)>>,
+    known: Mutex<BTreeMap<usize, Known>>,
     others: Mutex<BTreeMap<usize, Bulletin>>,
     changes: Mutex<u64>,
     change: Condvar,
+}
+
+/// What is known of a source, whoever reads it.
+#[derive(Debug)]
+struct Known {
+    source: Arc<str>,
+    partitions: Vec<String>,
+    quarantine: Quarantine,
 }
 
 /// How a process stands in a run: what the other processes must know of it.
@@ -190,6 +200,31 @@ impl Control {
         self.notify();
     }
 
+    /// Notes what partitions a source has, whoever reads them, and which of its records are set aside.
+    pub(crate) fn know(
+        &self,
+        ingest: usize,
+        source: &Arc<str>,
+        partitions: &[String],
+        quarantine: &Quarantine,
+    ) {
+        lock(&self.0.known).entry(ingest).or_insert_with(|| Known {
+            source: source.clone(),
+            partitions: partitions.to_vec(),
+            quarantine: quarantine.clone(),
+        });
+    }
+
+    /// The partition with this identifier, with the records of its source that are set aside; `None` if no source of this
+    /// process knows it, or right now nobody can look.
+    pub fn partition(&self, id: PartitionId) -> Option<(Partition, Quarantine)> {
+        let known = self.0.known.try_lock().ok()?;
+        known.values().find_map(|Known { source, partitions, quarantine }| {
+            let name = partitions.iter().find(|name| PartitionId::of(source, name) == id)?;
+            Some((Partition::new(source, name), quarantine.clone()))
+        })
+    }
+
     /// Notes the time at which an ingest operator of a worker holds its least capability; `None` once it has ended.
     pub(crate) fn hold(&self, worker: usize, ingest: usize, watermark: Option<EventTime>) {
         let mut held = lock(&self.0.held);
@@ -320,6 +355,20 @@ mod tests {
         two.list(1, "logs", &names(&["a"]));
         one.hear(1, two.bulletin());
         assert!(one.take_failure().is_some_and(|error| error.to_string().contains("\"logs\"")));
+    }
+
+    #[test]
+    fn every_process_knows_the_partitions_that_any_reads() {
+        let control = Control::default();
+        let (names, quarantine) = (["a", "b"].map(str::to_owned), Quarantine::from_iter([("b", 7)]));
+        for (ingest, source) in [(1, "logs"), (2, "more")] {
+            control.know(ingest, &source.into(), &names, &quarantine);
+        }
+        for (source, name) in [("logs", "b"), ("more", "a")] {
+            let partition = Partition::new(source, name);
+            assert_eq!(Some((partition.clone(), quarantine.clone())), control.partition(partition.id));
+        }
+        assert_eq!(None, control.partition(PartitionId::of("logs", "c")));
     }
 
     #[test]

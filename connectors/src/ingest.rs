@@ -9,6 +9,8 @@
 mod feed;
 mod gate;
 mod idle;
+mod position;
+mod quarantine;
 mod rejected;
 
 use std::rc::Rc;
@@ -35,6 +37,9 @@ use crate::{Control, Decision, Error, Journal, MemoryJournal, Partition, Schema,
 use feed::{Feed, Rules};
 use gate::{Allowance, Gate};
 use idle::{Standing, Standings};
+pub(crate) use position::decoding;
+pub use quarantine::Quarantine;
+pub(crate) use quarantine::Quarantined;
 pub use rejected::{Cause, Rejected};
 
 /// A source with all that its records mean; ingested into as many dataflows as one likes.
@@ -47,6 +52,7 @@ pub struct Input {
     lateness: Span,
     max_future: Option<Span>,
     idle: Option<Duration>,
+    quarantine: Quarantine,
     journal: Arc<dyn Journal>,
     pace: Pace,
     ahead: usize,
@@ -117,6 +123,7 @@ impl Input {
             lateness: Span::ZERO,
             max_future: None,
             idle: None,
+            quarantine: Quarantine::default(),
             journal: Arc::new(MemoryJournal::default()),
             pace: Pace::default(),
             ahead: AHEAD,
@@ -144,6 +151,12 @@ impl Input {
     /// After how much wall time without a record a partition no longer holds event time back.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = Some(idle);
+        self
+    }
+
+    /// Sets further records aside, by partition and offset: each is malformed, and nothing decodes or scores it.
+    pub fn quarantine<S: AsRef<str>>(mut self, records: impl IntoIterator<Item = (S, u64)>) -> Self {
+        self.quarantine.extend(records);
         self
     }
 
@@ -187,6 +200,11 @@ impl Input {
         self.format.as_ref()
     }
 
+    /// The records that are set aside.
+    pub fn quarantined(&self) -> &Quarantine {
+        &self.quarantine
+    }
+
     /// The same input with its source and journal behind others, as something that watches them.
     pub(crate) fn behind(mut self, wrap: impl FnOnce(&Self) -> (Arc<dyn Source>, Arc<dyn Journal>)) -> Self {
         (self.source, self.journal) = wrap(&self);
@@ -217,8 +235,19 @@ impl Input {
         names.sort_unstable();
         names.dedup();
         let is_local = self.source.is_local();
+        let control = Control::current();
+        control.know(ingest, &self.name, &names, &self.quarantine);
         if !is_local {
-            Control::current().list(ingest, &self.name, &names);
+            control.list(ingest, &self.name, &names);
+        }
+        if index == 0 {
+            for partition in self.quarantine.beyond(&names) {
+                tracing::warn!(
+                    source = &*self.name,
+                    partition,
+                    "quarantine is of a partition that is not there"
+                );
+            }
         }
         names.retain(|name| index == if is_local { 0 } else { owner(name, peers) });
         Ok(names.iter().map(|name| Partition::new(&self.name, name)).collect())

@@ -116,6 +116,7 @@ impl Recording {
         }
         (source.format, source.fingerprint, source.play) =
             (input.format().cloned(), fingerprint, play.clone());
+        source.quarantine = input.quarantined().clone();
         if play.is_paced() {
             source.first_time().into_iter().for_each(|time| play.starts_with(time));
         }
@@ -138,6 +139,7 @@ impl Recording {
             name: name.clone(),
             format: None,
             fingerprint: 0,
+            quarantine: Default::default(),
             play: Play::all(),
         })
     }

@@ -11,6 +11,7 @@ pub mod pipelines;
 pub mod record;
 pub mod state;
 pub mod time;
+pub mod underway;
 
 pub use event::{Describe, Emission, Event, Fields, KeyEvent, Ranked};
 pub use logic::Logic;

@@ -102,6 +102,15 @@ impl<'a> Item<'a> {
         Ok(entries.iter().map(item).collect())
     }
 
+    /// The value as a list of tables; `expected` says so.
+    pub(super) fn tables(&self, place: &'static str, expected: &str) -> Checked<Vec<Table<'a>>> {
+        let DeValue::Array(list) = self.value() else { return Err(self.refuse(expected)) };
+        all(list.iter().map(|value| match value.get_ref() {
+            DeValue::Table(entries) => Ok(Table::new(self.reader, entries, place, value.span().start)),
+            _ => Err(Self { value, ..self.clone() }.refuse(expected)),
+        }))
+    }
+
     /// A text that says something.
     pub(super) fn text(&self) -> Checked<Text> {
         match self.value() {
@@ -186,6 +195,14 @@ impl<'a> Item<'a> {
         match self.span()? {
             Span::ZERO => Err(self.fault(format!("{:?} must be longer than zero", self.name))),
             span => Ok(span),
+        }
+    }
+
+    /// A whole number of at least zero.
+    pub(super) fn natural(&self) -> Checked<u64> {
+        match self.check(&declare(Kind::Integer(0, i64::MAX)))? {
+            (_, Value::Integer(number)) => u64::try_from(number).map_err(|_| self.refuse("a whole number")),
+            _ => Err(self.refuse("a whole number")),
         }
     }
 

@@ -5,6 +5,7 @@ use tidewatch_connectors::format::Framing;
 use super::fields::{self, Fields};
 use super::item::Text;
 use super::params::Owner;
+use super::quarantine;
 use super::reader::{Checked, Reader};
 use super::spec::{FormatSpec, SourceSpec, TimeSpec};
 use super::table::Table;
@@ -43,6 +44,7 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, record: u64) -> (N
     };
     let lateness = table.take("lateness").map_or(Ok(Default::default()), |item| item.span());
     let (max_future, idle) = (table.take("max_future"), table.take("idle"));
+    let quarantine = table.take("quarantine").map_or(Ok(Default::default()), |item| quarantine::read(&item));
     let finished = table.finish();
 
     let named = name.as_ref().ok().cloned();
@@ -104,6 +106,7 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, record: u64) -> (N
             lateness: lateness?,
             max_future: max_future.transpose()?,
             idle: idle.transpose()?,
+            quarantine: quarantine?,
             missing: fields.missing?,
             non_finite: fields.non_finite?,
         })

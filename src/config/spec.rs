@@ -1,6 +1,7 @@
 //! What a pipeline file describes.
 
 use tidewatch_connectors::format::Framing;
+use tidewatch_connectors::ingest::Quarantine;
 use tidewatch_connectors::Schema;
 use tidewatch_dataflows::params::Params;
 use tidewatch_dataflows::Span;
@@ -54,6 +55,8 @@ pub struct SourceSpec {
     pub max_future: Option<Span>,
     /// After how long without a record a partition no longer holds back the others.
     pub idle: Option<Span>,
+    /// The records that are dead letters whatever they say.
+    pub quarantine: Quarantine,
     /// What happens to a record that lacks a value.
     pub missing: Policy,
     /// What happens to a record with a value that is infinite or not a number.

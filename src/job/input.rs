@@ -35,6 +35,7 @@ pub(super) fn open(spec: &SourceSpec, limits: LimitsSpec, registry: &Registry) -
         .named(&spec.name)
         .lateness(spec.lateness)
         .ahead(usize::try_from(limits.ahead).unwrap_or(usize::MAX))
+        .quarantine(spec.quarantine.iter())
         .pace(Pace { dictionary, ..Pace::default() });
     if let Some(max_future) = spec.max_future {
         input = input.max_future(max_future);

@@ -1,17 +1,22 @@
 //! One partition on its way into a dataflow.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::rc::Rc;
 use std::time::Instant;
 
-use tidewatch_dataflows::record::{Dictionary, Head, KeyText, Origin, RowBatch};
+use tidewatch_dataflows::record::{Dictionary, KeyText, Origin, RowBatch};
+use tidewatch_dataflows::underway::tell_by;
 use tidewatch_dataflows::{EventTime, Key, KeyId, Offset, Span, Watermark};
 use timely::dataflow::operators::Capability;
 use timely::scheduling::SyncActivator;
 
 use super::gate::Allowance;
+use super::position::{decoding, Position};
+use super::quarantine::{spelled, Sieve};
 use super::rejected::RAW_BYTES;
-use super::{Cause, Input, Rejected};
+use super::{Cause, Input, Quarantined, Rejected};
 use crate::format::{Decoder, Row};
 use crate::source::{Decoded, Raw};
 use crate::{Control, Decision, Error, Intake, Journal, Partition, Reader, Status};
@@ -38,12 +43,13 @@ pub(super) struct Feed {
     partition: Partition,
     reader: Box<dyn Reader>,
     decoder: Option<Box<dyn Decoder>>,
+    quarantined: Quarantined,
     watermark: Watermark,
     /// Decisions of an earlier run, to be taken again at their offsets.
     decisions: VecDeque<Decision>,
     capabilities: Option<(Held, Held)>,
-    /// The least offset that the next record can have.
-    next: Offset,
+    /// The least offset that the next record can have, for whoever asks.
+    place: Rc<Position>,
     status: Status,
     position: u64,
     /// Since when there has been no record.
@@ -57,11 +63,12 @@ impl Feed {
         Ok(Self {
             reader,
             decoder: input.format.as_ref().map(|format| format.decoder(&partition.name)),
+            quarantined: input.quarantine.of(&partition.name),
             watermark: Watermark::new(input.lateness),
             decisions: input.decisions(&partition)?.into(),
+            place: Rc::new(Position::new(partition.id)),
             partition,
             capabilities: None,
-            next: Offset(0),
             status: Status::More,
             position: 0,
             quiet_since: Instant::now(),
@@ -137,14 +144,15 @@ impl Feed {
         batch: &mut RowBatch,
         rejected: &mut Vec<Rejected>,
     ) -> Result<u64, Error> {
-        batch.reset(Origin { partition: self.partition.id, dictionary: rules.dictionary }, rules.width);
+        let origin = Origin { partition: self.partition.id, dictionary: rules.dictionary };
+        batch.reset(origin, rules.width, self.place.next.get());
         let mut taking = Taking {
             rules,
             partition: &self.partition,
             decoder: self.decoder.as_deref_mut(),
             watermark: &mut self.watermark,
             decisions: &mut self.decisions,
-            next: &mut self.next,
+            next: &self.place.next,
             row: &mut self.row,
             dictionary,
             batch,
@@ -152,10 +160,18 @@ impl Feed {
             left: records.max(1),
             earliest: EventTime::MAX,
         };
-        self.status = self.reader.read(&mut taking)?;
+        let telling = tell_by(self.place.clone());
+        self.status = match self.quarantined.is_empty() {
+            true => self.reader.read(&mut taking)?,
+            false => {
+                let quarantined = &self.quarantined;
+                self.reader.read(&mut Sieve { inner: &mut taking, quarantined })?
+            }
+        };
+        drop(telling);
         if self.status != Status::More {
             // They applied when the earlier run stood here, before any record came.
-            taking.decide(*taking.next);
+            taking.decide(taking.next.get());
         }
         let taken = (records.max(1) - taking.left) as u64;
         let earliest = taking.earliest;
@@ -177,7 +193,11 @@ impl Feed {
     /// Moves the watermark up to `time` by decision, once the journal has it.
     pub(super) fn force(&mut self, time: EventTime, journal: &dyn Journal) -> Result<(), Error> {
         if time > self.watermark.time() {
-            journal.append(Decision { partition: self.partition.id, offset: self.next, watermark: time })?;
+            journal.append(Decision {
+                partition: self.partition.id,
+                offset: self.place.next.get(),
+                watermark: time,
+            })?;
             self.watermark.force(time);
             self.settle();
         }
@@ -215,7 +235,7 @@ struct Taking<'a> {
     decoder: Option<&'a mut (dyn Decoder + 'static)>,
     watermark: &'a mut Watermark,
     decisions: &'a mut VecDeque<Decision>,
-    next: &'a mut Offset,
+    next: &'a Cell<Offset>,
     row: &'a mut Row,
     dictionary: &'a mut Dictionary,
     batch: &'a mut RowBatch,
@@ -229,7 +249,7 @@ impl Taking<'_> {
     #[inline]
     fn reach(&mut self, offset: Offset) {
         self.decide(offset);
-        *self.next = Offset(offset.0 + 1);
+        self.next.set(Offset(offset.0 + 1));
     }
 
     /// Takes the decisions that apply from this offset on.
@@ -290,7 +310,7 @@ impl Taking<'_> {
         let Some(decoder) = &mut self.decoder else {
             return Err(("the source gives payloads, but has no format".to_owned(), None));
         };
-        decoder.decode(raw.payload, self.row).map_err(|reason| (reason, None))?;
+        decoding(raw.offset, || decoder.decode(raw.payload, self.row)).map_err(|reason| (reason, None))?;
         match self.future(self.row.time, raw.appended) {
             Some(reason) => Err((reason, Some(self.row.time))),
             None => Ok(()),
@@ -328,7 +348,7 @@ impl Intake for Taking<'_> {
         }
         let text = &self.row.key;
         let key = self.dictionary.number(KeyId::of(text), || Key::new(text), self.batch);
-        self.batch.push(Head::new(time, key, raw.offset), &self.row.values);
+        self.batch.push(time, key, raw.offset, &self.row.values);
         self.more()
     }
 
@@ -336,13 +356,13 @@ impl Intake for Taking<'_> {
         self.reach(offset);
         let watermark = self.watermark.time();
         if !self.admit(time) {
-            let payload = format!("{},{values:?}", key.key);
+            let payload = spelled(key, values);
             let raw = Raw { offset, line: None, appended: None, payload: payload.as_bytes() };
             self.reject_late(watermark, raw, time);
             return self.more();
         }
         let key = self.dictionary.number(key.id, || key.key.clone(), self.batch);
-        self.batch.push(Head::new(time, key, offset), values);
+        self.batch.push(time, key, offset, values);
         self.more()
     }
 
@@ -358,7 +378,7 @@ impl Intake for Taking<'_> {
             return self.more();
         }
         let key = self.dictionary.number(record.id, || Key::new(record.key), self.batch);
-        self.batch.push(Head::new(time, key, record.offset), record.values);
+        self.batch.push(time, key, record.offset, record.values);
         self.more()
     }
 

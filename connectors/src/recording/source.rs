@@ -16,6 +16,7 @@ use super::holes::{fill, Said};
 use super::parts::Parts;
 use super::play::Play;
 use crate::format::{Decoder, Format, Row};
+use crate::ingest::{decoding, Quarantine, Quarantined};
 use crate::source::{Decoded, Intake, Raw, Reader, Source, Status};
 use crate::{Control, Decision, Error};
 
@@ -32,6 +33,8 @@ pub(super) struct Recorded {
     pub(super) format: Option<Arc<dyn Format>>,
     /// Rows beside payloads are used if their partition has it.
     pub(super) fingerprint: u64,
+    /// What is given without being decoded.
+    pub(super) quarantine: Quarantine,
     pub(super) play: Play,
 }
 
@@ -54,6 +57,7 @@ impl Recorded {
             from,
             trusts: self.trusts(track),
             decoder: self.format.as_ref().map(|format| format.decoder(name)),
+            quarantined: self.quarantine.of(name),
             header: track.described.header.clone(),
             next: 0,
             is_damaged: false,
@@ -130,6 +134,7 @@ struct RecordedReader {
     from: Offset,
     trusts: bool,
     decoder: Option<Box<dyn Decoder>>,
+    quarantined: Quarantined,
     /// The header, until it has been given.
     header: Option<Vec<u8>>,
     /// The block to load next.
@@ -246,8 +251,10 @@ impl RecordedReader {
             let row = if recorded {
                 let key = &loaded.block.names[loaded.block.columns.keys[loaded.row] as usize];
                 Some((loaded.block.columns.times[loaded.row], key.id, key.key.as_str(), loaded.values()))
+            } else if self.quarantined.has(offset) {
+                None
             } else if let (PAYLOAD | DECODED, Some(decoder)) = (kind, &mut self.decoder) {
-                let is_decoded = decoder.decode(&payload(), &mut self.row).is_ok();
+                let is_decoded = decoding(offset, || decoder.decode(&payload(), &mut self.row)).is_ok();
                 let Row { time, key, values } = &self.row;
                 is_decoded.then(|| (time.micros(), KeyId::of(key), &**key, &**values))
             } else {

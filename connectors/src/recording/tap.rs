@@ -12,6 +12,7 @@ use super::codec::Described;
 use super::recorder::{lock, Pending, Shared};
 use super::MAX_SECTION;
 use crate::format::{Decoder, Format, Row};
+use crate::ingest::{decoding, Quarantine, Quarantined};
 use crate::source::{Decoded, Intake, Raw, Reader, Source, Status};
 use crate::{Decision, Error, Input, Journal, Schema};
 
@@ -22,6 +23,7 @@ pub(super) struct TapSource {
     format: Option<Arc<dyn Format>>,
     name: Arc<str>,
     schema: Schema,
+    quarantine: Quarantine,
     fingerprint: u64,
 }
 
@@ -33,6 +35,7 @@ impl TapSource {
             format: input.format().cloned(),
             name: input.name().into(),
             schema: input.schema().clone(),
+            quarantine: input.quarantined().clone(),
             fingerprint,
         }
     }
@@ -65,6 +68,7 @@ impl Source for TapSource {
             inner,
             pending,
             decoder: self.format.as_ref().map(|format| format.decoder(partition)),
+            quarantined: self.quarantine.of(partition),
             row: Row::default(),
         }))
     }
@@ -96,6 +100,8 @@ struct TapReader {
     pending: Arc<Mutex<Pending>>,
     /// Decodes in place of the pipeline, which takes what was decoded.
     decoder: Option<Box<dyn Decoder>>,
+    /// What is recorded without being decoded.
+    quarantined: Quarantined,
     row: Row,
 }
 
@@ -109,6 +115,7 @@ impl Reader for TapReader {
             inner: intake,
             pending: &mut pending,
             decoder: self.decoder.as_deref_mut(),
+            quarantined: &self.quarantined,
             row: &mut self.row,
             too_long: None,
         };
@@ -143,6 +150,7 @@ struct TapIntake<'a> {
     inner: &'a mut dyn Intake,
     pending: &'a mut Pending,
     decoder: Option<&'a mut (dyn Decoder + 'static)>,
+    quarantined: &'a Quarantined,
     row: &'a mut Row,
     too_long: Option<Error>,
 }
@@ -183,7 +191,9 @@ impl Intake for TapIntake<'_> {
         if !self.fits(raw) {
             return ControlFlow::Break(());
         }
-        let flow = match self.decoder.as_mut().map(|decoder| decoder.decode(raw.payload, self.row)) {
+        let decoder = self.decoder.as_mut().filter(|_| !self.quarantined.has(raw.offset));
+        let decoded = decoder.map(|decoder| decoding(raw.offset, || decoder.decode(raw.payload, self.row)));
+        let flow = match decoded {
             Some(Ok(())) => {
                 let Row { time, key, values } = &*self.row;
                 let id = KeyId::of(key);

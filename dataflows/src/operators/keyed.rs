@@ -12,6 +12,7 @@
 mod advance;
 mod buckets;
 mod group;
+mod sight;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -26,14 +27,16 @@ use timely::progress::Antichain;
 use timely::ExchangeData;
 
 use advance::Advance;
-pub use buckets::{Buckets, PartitionNumber, Run};
+pub use buckets::{Buckets, PartitionNumber, Row, Run, Stretch};
 use group::{Groups, Outputs};
+use sight::Sight;
 
 use super::credits::{Meter, Notice};
 use super::records::by_key_group;
 use super::Records;
 use crate::event::{Emission, KeyEvent};
 use crate::record::{KeyNumber, Recoding, RowBatch, KEY_GROUPS};
+use crate::underway::tell_by;
 use crate::{EventTime, Logic, Record};
 
 /// How many rows have their keys' slots fetched together.
@@ -156,7 +159,9 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                 let mut arrived = true;
                 let wants = limit > state.reached() || is_end;
                 let must_wait = wants && pressure.must_wait(&activator);
+                let sight = state.sight.clone();
                 if wants && !must_wait {
+                    let _telling = tell_by(sight.clone());
                     let emitted = Cell::new(0);
                     let mut output = emitted_output.activate();
                     let mut session = output.session(emit_at);
@@ -164,7 +169,7 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                         emitted.set(emitted.get() + 1);
                         session.give(emission);
                     };
-                    let mut out = Outputs { emit: &mut emit, evicted: &mut evictions };
+                    let mut out = Outputs { emit: &mut emit, evicted: &mut evictions, sight: &sight };
                     let (records, done) = state.advance(limit, &emitted, &mut out);
                     arrived = done;
                     tally.scored.add(records);
@@ -213,16 +218,19 @@ struct KeyedState<L: Logic> {
     orphans: Vec<KeyNumber>,
     record: Record,
     advance: Advance,
+    sight: Rc<Sight>,
 }
 
 impl<L: Logic<In = Record>> KeyedState<L> {
     fn new(logic: L, limits: Limits) -> Self {
+        let groups = Groups::default();
         Self {
             logic,
             limits,
             buckets: Buckets::default(),
             recoding: Recoding::default(),
-            groups: Groups::default(),
+            sight: Rc::new(Sight::new(groups.names())),
+            groups,
             orphans: Vec::new(),
             record: Record::default(),
             advance: Advance::default(),
@@ -237,8 +245,16 @@ impl<L: Logic<In = Record>> KeyedState<L> {
             recoded.learn(number, KeyNumber::new(group, self.groups.of(group).learn(key)));
         }
         let partition = self.buckets.partition(batch.origin().partition);
-        for (head, values) in batch.rows() {
-            self.buckets.push(head.time, partition, recoded.own(head.key), values);
+        let common = batch.upper();
+        let mut stretch = partition.stretch(common.unwrap_or_default());
+        for (row, (head, values)) in batch.rows().enumerate() {
+            if common.is_none() {
+                stretch = partition.stretch((batch.offset(row).0 >> 32) as u32);
+            }
+            self.buckets.push(head.time, stretch, recoded.own(head.key), head.offset, values);
+        }
+        if let Some(newest) = batch.newest() {
+            self.sight.reach(partition, batch.origin().partition, newest);
         }
         for number in batch.forgotten.drain(..) {
             let key = recoded.own(number);
@@ -274,22 +290,26 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         let Self { logic, limits, buckets, groups, record, .. } = self;
         let mut records = 0;
         buckets.release(limit, |run| {
+            out.sight.enter(run.start());
             for chunk in run.chunks(LOOKAHEAD) {
                 // Together, the loads of the next rows' slots do not wait for each other.
-                for (_, key, _) in chunk.rows() {
+                for (_, Row { key, .. }, _) in chunk.rows() {
                     groups.of(key.group()).touch(key.index());
                 }
-                for (time, key, values) in chunk.rows() {
+                for (time, row, values) in chunk.rows() {
+                    out.sight.at_row(row);
                     records += 1;
                     record.time = time;
                     match (&mut record.values[..], values) {
                         ([slot], [value]) => *slot = *value,
                         _ => values.clone_into(&mut record.values),
                     }
+                    let key = row.key;
                     groups.of(key.group()).on_record(logic, limits, key.index(), record, end, out);
                 }
             }
         });
+        out.sight.past_rows();
         records
     }
 

@@ -84,10 +84,10 @@ impl ByKeyGroup {
             Message::push_at(&mut part.take(), stamp.clone(), pusher);
             return;
         }
-        let (origin, width) = (part.origin(), part.width());
+        let (origin, width, since) = (part.origin(), part.width(), part.since());
         Message::push_at(part, stamp.clone(), pusher);
         // What came back is somebody's used allocation, or a default.
-        part.reset(origin, width);
+        part.reset(origin, width, since);
     }
 }
 
@@ -100,14 +100,20 @@ impl Distributor<RowBatch> for ByKeyGroup {
     ) {
         if self.parts[0].origin() != batch.origin() || self.parts[0].width() != batch.width() {
             self.flush(stamp, pushers);
-            self.parts.iter_mut().for_each(|part| part.reset(batch.origin(), batch.width()));
+            let (origin, width, since) = (batch.origin(), batch.width(), batch.since());
+            self.parts.iter_mut().for_each(|part| part.reset(origin, width, since));
         }
+        let mut is_near = true;
+        self.parts.iter_mut().for_each(|part| is_near &= part.reaches(batch));
         for learned in batch.learned.drain(..) {
             self.part(learned.0).1.learned.push(learned);
         }
-        for (head, values) in batch.rows() {
+        for (row, (head, values)) in batch.rows().enumerate() {
             let (worker, part) = self.part(head.key);
-            part.push(*head, values);
+            match is_near {
+                true => part.push_head(*head, values),
+                false => part.push(head.time, head.key, batch.offset(row), values),
+            }
             if part.is_full() {
                 Self::send(part, stamp, &mut pushers[worker]);
             }
@@ -152,11 +158,12 @@ mod tests {
     }
 
     /// The keys and offsets that a worker reads from what it was sent.
-    fn read(sent: &[RowBatch]) -> Vec<(Key, u32)> {
+    fn read(sent: &[RowBatch]) -> Vec<(Key, Offset)> {
         let (mut known, mut rows) = (BTreeMap::new(), Vec::new());
         for batch in sent {
             known.extend(batch.learned.iter().cloned());
-            rows.extend(batch.heads().iter().map(|head| (known[&head.key].clone(), head.offset)));
+            let key = |(row, head): (usize, &Head)| (known[&head.key].clone(), batch.offset(row));
+            rows.extend(batch.heads().iter().enumerate().map(key));
             batch.forgotten.iter().for_each(|number| drop(known.remove(number)));
         }
         rows
@@ -165,7 +172,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_row_names_its_key_at_the_worker_that_owns_it(
-            batches in prop::collection::vec((0u8..2, prop::collection::vec(0u8..30, 0..12)), 0..40),
+            batches in prop::collection::vec((0u8..2, any::<u32>(), prop::collection::vec(0u8..30, 0..12)), 0..40),
             generation in 1usize..8,
             peers in 2usize..5,
         ) {
@@ -174,15 +181,16 @@ mod tests {
             let stamp = Stamp::from_elem(EventTime::MIN);
             let mut expected = vec![Vec::new(); peers];
             let mut offset = 0;
-            for (partition, names) in batches {
+            for (partition, gap, names) in batches {
+                offset += u64::from(gap);
                 let partition = PartitionId::of("s", &partition.to_string());
-                let mut batch = RowBatch::new(Origin { partition, dictionary: 1 }, 1);
+                let mut batch = RowBatch::new(Origin { partition, dictionary: 1 }, 1, Offset(offset));
                 for name in names {
                     offset += 1;
                     let key = Key::new(&name.to_string());
                     let number = dictionary.number(key.id(), || key.clone(), &mut batch);
-                    batch.push(Head::new(EventTime::MIN, number, Offset(offset)), &[offset as f64]);
-                    expected[key.id().group().worker(peers)].push((key, offset as u32));
+                    batch.push(EventTime::MIN, number, Offset(offset), &[offset as f64]);
+                    expected[key.id().group().worker(peers)].push((key, Offset(offset)));
                 }
                 distributor.partition(&mut batch, &stamp, &mut pushers);
             }

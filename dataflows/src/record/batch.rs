@@ -19,16 +19,8 @@ pub struct Head {
     pub time: EventTime,
     /// Whose observation it is, by the number that the dictionary of the source worker gave the key.
     pub key: KeyNumber,
-    /// The lower half of its offset.
+    /// The lower half of its offset; [`RowBatch::offset`] is the whole.
     pub offset: u32,
-}
-
-impl Head {
-    /// A row of a time, key and offset.
-    #[inline]
-    pub fn new(time: EventTime, key: KeyNumber, offset: Offset) -> Self {
-        Self { time, key, offset: offset.0 as u32 }
-    }
 }
 
 /// Where the rows of a batch come from.
@@ -51,6 +43,10 @@ pub struct Origin {
 pub struct RowBatch {
     origin: Origin,
     width: u32,
+    /// No row has a lesser offset.
+    since: Offset,
+    /// The upper halves of the offsets, if a row is so far from the first one that they do not follow.
+    uppers: Vec<u32>,
     #[serde(skip)]
     heads: Vec<Head>,
     #[serde(skip)]
@@ -67,6 +63,8 @@ impl Default for RowBatch {
         Self {
             origin: Origin { partition: PartitionId::of("", ""), dictionary: 0 },
             width: 0,
+            since: Offset(0),
+            uppers: Vec::new(),
             heads: Vec::new(),
             values: Vec::new(),
             learned: Vec::new(),
@@ -79,16 +77,21 @@ impl RowBatch {
     /// How many rows a full batch has.
     pub const CAPACITY: usize = 1024;
 
-    /// An empty batch for rows of `width` values from `origin`.
-    pub fn new(origin: Origin, width: usize) -> Self {
+    /// An empty batch for rows of `width` values and offsets of at least `since` from `origin`.
+    pub fn new(origin: Origin, width: usize, since: Offset) -> Self {
         let mut batch = Self::default();
-        batch.reset(origin, width);
+        batch.reset(origin, width, since);
         batch
     }
 
     /// Where the rows come from.
     pub fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// No row has a lesser offset.
+    pub fn since(&self) -> Offset {
+        self.since
     }
 
     /// Values per row.
@@ -116,14 +119,65 @@ impl RowBatch {
         self.heads.len() >= Self::CAPACITY
     }
 
-    /// Appends a row; `values` has [`RowBatch::width`] numbers.
+    /// Appends a row, of a greater offset than those before it; `values` has [`RowBatch::width`] numbers.
     #[inline(always)]
-    pub fn push(&mut self, head: Head, values: &[f64]) {
+    pub fn push(&mut self, time: EventTime, key: KeyNumber, offset: Offset, values: &[f64]) {
         debug_assert_eq!(self.width(), values.len());
+        // As offsets grow, so it is for all further rows.
+        if offset.0.wrapping_sub(self.since.0) > u64::from(u32::MAX) {
+            self.push_upper(offset);
+        }
+        self.push_head(Head { time, key, offset: offset.0 as u32 }, values);
+    }
+
+    /// Appends a row whose offset is less than 2^32 beyond the least one.
+    #[inline(always)]
+    pub(crate) fn push_head(&mut self, head: Head, values: &[f64]) {
         self.heads.push(head);
         match *values {
             [value] => self.values.push(value),
             _ => self.values.extend_from_slice(values),
+        }
+    }
+
+    /// Keeps the upper half of a row's offset, and of those before it.
+    #[cold]
+    fn push_upper(&mut self, offset: Offset) {
+        let upper = |offset: Offset| (offset.0 >> 32) as u32;
+        if self.uppers.is_empty() {
+            self.uppers = (0..self.len()).map(|row| upper(self.offset(row))).collect();
+        }
+        self.uppers.push(upper(offset));
+    }
+
+    /// The greatest offset; none if there are no rows.
+    pub fn newest(&self) -> Option<Offset> {
+        self.len().checked_sub(1).map(|last| self.offset(last))
+    }
+
+    /// The upper half of all offsets, if they have the same.
+    pub(crate) fn upper(&self) -> Option<u32> {
+        let newest = self.newest()?.0 >> 32;
+        (newest == self.since.0 >> 32).then_some(newest as u32)
+    }
+
+    /// Whether [`RowBatch::push_head`] can append all rows of `other`, which has the same origin and width.
+    pub(crate) fn reaches(&mut self, other: &Self) -> bool {
+        if self.is_empty() {
+            self.since = other.since;
+        }
+        let since = self.since.0;
+        let is_near = |newest: Offset| newest.0.wrapping_sub(since) <= u64::from(u32::MAX);
+        other.newest().is_none_or(is_near)
+    }
+
+    /// The offset of a row.
+    #[inline]
+    pub fn offset(&self, row: usize) -> Offset {
+        let lower = self.heads[row].offset;
+        match self.uppers.get(row) {
+            Some(upper) => Offset(u64::from(*upper) << 32 | u64::from(lower)),
+            None => Offset(self.since.0 + u64::from(lower.wrapping_sub(self.since.0 as u32))),
         }
     }
 
@@ -145,9 +199,11 @@ impl RowBatch {
         &self.values
     }
 
-    /// Empties the batch for rows of `width` values from `origin`, and keeps the allocations.
-    pub fn reset(&mut self, origin: Origin, width: usize) {
+    /// Empties the batch for rows of `width` values and offsets of at least `since` from `origin`, and keeps the
+    /// allocations.
+    pub fn reset(&mut self, origin: Origin, width: usize, since: Offset) {
         self.clear();
+        self.since = since;
         self.origin = origin;
         self.width = u32::try_from(width).expect("fewer than 2^32 value fields");
         self.heads.reserve_exact(Self::CAPACITY);
@@ -159,6 +215,8 @@ impl RowBatch {
         let taken = Self {
             origin: self.origin,
             width: self.width,
+            since: self.since,
+            uppers: std::mem::take(&mut self.uppers),
             heads: self.heads.as_slice().into(),
             values: self.values.as_slice().into(),
             learned: std::mem::take(&mut self.learned),
@@ -170,6 +228,7 @@ impl RowBatch {
 
     /// Removes rows and dictionary changes, and keeps the allocations.
     pub fn clear(&mut self) {
+        self.uppers.clear();
         self.heads.clear();
         self.values.clear();
         self.learned.clear();
@@ -231,16 +290,15 @@ mod tests {
     use timely::bytes::arc::BytesMut;
 
     fn batch(width: usize, rows: &[(i64, u64, f64)]) -> RowBatch {
-        let mut batch = RowBatch::new(Origin { partition: PartitionId::of("s", "p"), dictionary: 3 }, width);
+        let origin = Origin { partition: PartitionId::of("s", "p"), dictionary: 3 };
+        let since = rows.iter().map(|(_, offset, _)| Offset(*offset)).min();
+        let mut batch = RowBatch::new(origin, width, since.unwrap_or_default());
         for (time, offset, value) in rows {
             let key = Key::new(&offset.to_string());
             let number = KeyNumber::new(key.id().group(), batch.len());
             batch.learned.push((number, key));
             batch.forgotten.push(number);
-            batch.push(
-                Head::new(EventTime::from_micros(*time), number, Offset(*offset)),
-                &vec![*value; width],
-            );
+            batch.push(EventTime::from_micros(*time), number, Offset(*offset), &vec![*value; width]);
         }
         batch
     }
@@ -258,6 +316,22 @@ mod tests {
             prop_assert_eq!(bytes.len() % 8, 0);
             let received = RowBatch::from_bytes(BytesMut::from(bytes).freeze());
             prop_assert_eq!(sent, received);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keeps_whole_offsets(
+            first in any::<u32>(),
+            steps in prop::collection::vec(prop_oneof![9 => 1..99u64, 1 => any::<u64>().prop_map(|step| step >> 5 | 1)], 0..30),
+        ) {
+            let offsets: Vec<_> = std::iter::once(0).chain(steps).scan(u64::from(first), |at, step| {
+                *at += step;
+                Some(*at)
+            }).collect();
+            let batch = batch(1, &offsets.iter().map(|offset| (0, *offset, 0.0)).collect::<Vec<_>>());
+            let kept: Vec<_> = (0..batch.len()).map(|row| batch.offset(row).0).collect();
+            prop_assert_eq!(offsets, kept);
         }
     }
 

@@ -76,6 +76,9 @@ impl KeyNumber {
     /// How many keys a group can number.
     pub const LIMIT: usize = 1 << 24;
 
+    /// The greatest number of the last group.
+    pub(crate) const MAX: Self = Self(u32::MAX);
+
     /// Key number `index` of `group`; `index` is below [`KeyNumber::LIMIT`].
     #[inline]
     pub fn new(group: KeyGroup, index: usize) -> Self {

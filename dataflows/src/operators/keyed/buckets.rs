@@ -5,12 +5,12 @@
 //! that a row waits for the end of its millisecond, not of its bucket. A bucket or slot is sorted once, when it
 //! leaves, by a packed key: time in the bucket (15 bits, in µs), partition (21), index of arrival (28). The index
 //! stands for the offset, because the rows of a partition arrive in offset order: one source worker, one channel.
-//! What waits is no more than the key's number and that: the buffer is the largest thing that is written and read per
-//! row.
+//! What waits is no more than the key's number, that, and the offset, which has room left: the buffer is the largest thing
+//! that is written and read per row.
 
 use std::collections::BTreeMap;
 
-use crate::record::{KeyNumber, PartitionId};
+use crate::record::{KeyNumber, Offset, PartitionId};
 use crate::EventTime;
 
 const SLOTS: i64 = 32;
@@ -20,6 +20,8 @@ const BUCKET_MICROS: i64 = SLOTS * 1_000;
 const TIME_SHIFT: u32 = 49;
 const PARTITION_SHIFT: u32 = 28;
 const INDEX_MASK: u64 = (1 << PARTITION_SHIFT) - 1;
+/// How many bits of its offset a row keeps: 32, and those of its index of arrival.
+const OFFSET_BITS: u32 = 32 + PARTITION_SHIFT;
 const PARTITION_MASK: u64 = (1 << TIME_SHIFT) - (1 << PARTITION_SHIFT);
 
 /// Buffers rows until the frontier has passed them.
@@ -66,15 +68,14 @@ impl Buckets {
         self.partitions.number(partition)
     }
 
-    /// Takes a row; it is not behind a frontier that [`Buckets::release`] has seen.
+    /// Takes a row; `offset` is the lower half of its offset. It is not behind a frontier that [`Buckets::release`] has seen.
     #[inline(always)]
-    pub fn push(&mut self, time: EventTime, partition: PartitionNumber, key: KeyNumber, values: &[f64]) {
+    pub fn push(&mut self, time: EventTime, stretch: Stretch, key: KeyNumber, offset: u32, values: &[f64]) {
         self.len += 1;
         let millisecond = millisecond(time);
         let bucket = millisecond >> 5;
         let micros = time.micros().wrapping_sub(bucket.wrapping_mul(BUCKET_MICROS)) as u64;
-        let place = micros << TIME_SHIFT | partition.0 << PARTITION_SHIFT;
-        let row = Row { place, key };
+        let row = Row { place: micros << TIME_SHIFT | stretch.0, key, offset };
         if bucket == self.open {
             return self.slots[(millisecond & (SLOTS - 1)) as usize].push(row, values);
         }
@@ -194,11 +195,39 @@ fn ring(bucket: i64) -> usize {
     (bucket & (RING - 1)) as usize
 }
 
-/// A row that waits: its place among the rows of its bucket, but for the index of arrival, and its key.
+/// A row that waits, without its values.
 #[derive(Clone, Copy, Debug)]
-struct Row {
+pub struct Row {
+    /// The place among the rows of its bucket, with bits of the offset where the index of arrival will be.
     place: u64,
-    key: KeyNumber,
+    /// Its key.
+    pub key: KeyNumber,
+    /// The lower half of its offset.
+    offset: u32,
+}
+
+impl Row {
+    /// No row: none is at this place, whose time is beyond the end of a bucket.
+    pub(super) const NONE: Self = Self { place: u64::MAX, key: KeyNumber::MAX, offset: u32::MAX };
+
+    pub(super) fn is_none(self) -> bool {
+        self.place == u64::MAX
+    }
+
+    pub(super) fn partition(self) -> PartitionNumber {
+        PartitionNumber((self.place & PARTITION_MASK) >> PARTITION_SHIFT)
+    }
+
+    /// Its offset, which is not beyond `newest`, and less than 2^60 before it.
+    pub(super) fn offset(self, newest: Offset) -> Offset {
+        let kept = (self.place & INDEX_MASK) << 32 | u64::from(self.offset);
+        Offset(newest.0 - (newest.0.wrapping_sub(kept) & ((1 << OFFSET_BITS) - 1)))
+    }
+
+    /// Its time, if the first microsecond of its bucket is `start`.
+    pub(super) fn time(self, start: i64) -> EventTime {
+        EventTime::from_micros(start.wrapping_add((self.place >> TIME_SHIFT) as i64))
+    }
 }
 
 /// Rows of one bucket in order of arrival.
@@ -251,8 +280,8 @@ impl Rows {
         assert!(self.len() as u64 <= INDEX_MASK, "fewer than 2^28 rows in 32 ms of event time");
         order.clear();
         order.extend(self.rows.iter().enumerate().map(|(index, row)| {
-            let partition = partitions.rank((row.place & PARTITION_MASK) >> PARTITION_SHIFT);
-            row.place & !PARTITION_MASK | partition << PARTITION_SHIFT | index as u64
+            let time = row.place >> TIME_SHIFT << TIME_SHIFT;
+            time | partitions.rank(row.partition()) << PARTITION_SHIFT | index as u64
         }));
         order.sort_unstable();
         run(Run { rows: self, order, start: bucket.wrapping_mul(BUCKET_MICROS) });
@@ -269,14 +298,19 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// The rows in order: time, key and values.
+    /// The rows in order: time, what waited, and values.
     #[inline]
-    pub fn rows(self) -> impl Iterator<Item = (EventTime, KeyNumber, &'a [f64])> {
+    pub fn rows(self) -> impl Iterator<Item = (EventTime, Row, &'a [f64])> {
         self.order.iter().map(move |packed| {
             let index = (packed & INDEX_MASK) as usize;
             let time = EventTime::from_micros(self.start.wrapping_add((packed >> TIME_SHIFT) as i64));
-            (time, self.rows.rows[index].key, self.rows.values_of(index))
+            (time, self.rows.rows[index], self.rows.values_of(index))
         })
+    }
+
+    /// The first microsecond of the bucket that the rows are of.
+    pub(super) fn start(self) -> i64 {
+        self.start
     }
 
     /// The rows in order, at most `rows` at a time.
@@ -289,6 +323,22 @@ impl<'a> Run<'a> {
 /// A partition among those that a buffer has seen, in the order in which they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionNumber(u64);
+
+impl PartitionNumber {
+    /// The stretch of the partition whose offsets have this upper half.
+    #[inline]
+    pub fn stretch(self, upper: u32) -> Stretch {
+        Stretch(self.0 << PARTITION_SHIFT | u64::from(upper) & INDEX_MASK)
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A part of a partition whose offsets have the same upper half.
+#[derive(Clone, Copy, Debug)]
+pub struct Stretch(u64);
 
 /// The partitions seen so far: numbered as they came, ranked by their identifiers.
 #[derive(Debug, Default)]
@@ -318,8 +368,8 @@ impl Partitions {
     }
 
     #[inline]
-    fn rank(&self, number: u64) -> u64 {
-        self.ranks[number as usize]
+    fn rank(&self, number: PartitionNumber) -> u64 {
+        self.ranks[number.index()]
     }
 }
 
@@ -330,6 +380,20 @@ mod tests {
     use proptest::prelude::*;
 
     type Waiting = (EventTime, PartitionId, usize);
+
+    const NEWEST: usize = 1 << 16;
+
+    /// An offset with more bits than a row keeps; it grows with `offset`.
+    fn far(offset: usize) -> Offset {
+        Offset(1 << 62 | (offset as u64) << 43 | offset as u64)
+    }
+
+    /// A row's time, number and value, after a look at what else it says.
+    fn checked((run, (time, row, values)): (Run<'_>, (EventTime, Row, &[f64]))) -> (EventTime, usize, f64) {
+        let number = row.key.index();
+        assert_eq!((time, far(number)), (row.time(run.start()), row.offset(far(NEWEST))));
+        (time, number, values[0])
+    }
 
     /// The definition: everything before the limit, sorted as a whole.
     fn release_slow(waiting: &mut Vec<Waiting>, limit: EventTime) -> Vec<(EventTime, usize, f64)> {
@@ -357,13 +421,14 @@ mod tests {
                     let time = EventTime::from_micros(limit.div_euclid(1_000) * 1_000 + ahead);
                     let partition = PartitionId::of("s", &partition.to_string());
                     let number = buckets.partition(partition);
-                    buckets.push(time, number, KeyNumber::new(group, offset), &[offset as f64]);
+                    let (far, key) = (far(offset).0, KeyNumber::new(group, offset));
+                    buckets.push(time, number.stretch((far >> 32) as u32), key, far as u32, &[offset as f64]);
                     waiting.push((time, partition, offset));
                 }
                 limit += advance;
                 let mut released = Vec::new();
                 buckets.release(EventTime::from_micros(limit), |run| {
-                    released.extend(run.chunks(7).flat_map(Run::rows).map(|(time, key, values)| (time, key.index(), values[0])));
+                    released.extend(run.chunks(7).flat_map(|part| part.rows().map(move |row| (run, row))).map(checked));
                 });
                 prop_assert_eq!(release_slow(&mut waiting, EventTime::from_micros(limit)), released);
                 prop_assert_eq!(waiting.len(), buckets.len());
@@ -372,7 +437,7 @@ mod tests {
                 prop_assert_eq!(waiting.is_empty(), buckets.earliest() == EventTime::MAX);
             }
             let mut released = Vec::new();
-            buckets.release(EventTime::MAX, |run| released.extend(run.rows().map(|(time, key, values)| (time, key.index(), values[0]))));
+            buckets.release(EventTime::MAX, |run| released.extend(run.rows().map(|row| checked((run, row)))));
             prop_assert_eq!(release_slow(&mut waiting, EventTime::MAX), released);
         }
     }

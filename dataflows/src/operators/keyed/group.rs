@@ -1,10 +1,13 @@
 //! The state of the keys of one key group: their map, timers, limits and eviction.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::rc::Rc;
 
 use hashbrown::HashTable;
 
+use super::sight::Sight;
 use super::Limits;
 use crate::event::{Emission, KeyCause, KeyEvent};
 use crate::record::{Key, KeyGroup, KeyId, KeyNumber};
@@ -21,11 +24,20 @@ struct Slot<S> {
 }
 
 /// What else is known of a key.
-struct Named {
-    key: Key,
+pub(super) struct Named {
+    pub(super) key: Key,
     /// How many dictionaries have a code for the key.
     holders: u32,
 }
+
+impl From<Key> for Named {
+    fn from(key: Key) -> Self {
+        Self { key, holders: 0 }
+    }
+}
+
+/// What is known of the keys of a group, at their places; shared with whoever tells what a logic is at.
+pub(super) type Names = Rc<RefCell<Vec<Named>>>;
 
 /// The keys of a group. All that happens in it is in the order of `(time, partition, offset)`, timers before
 /// the records of later times, so limits act alike at any number of workers.
@@ -40,10 +52,10 @@ pub(super) struct Group<S> {
 }
 
 /// What few records of a group look at.
-#[derive(Default)]
 struct Rest {
+    group: KeyGroup,
     /// As many as slots.
-    names: Vec<Named>,
+    names: Names,
     /// The place of each key, by its text.
     index: HashTable<u32>,
     free: Vec<u32>,
@@ -52,19 +64,26 @@ struct Rest {
     silent: Option<BinaryHeap<Reverse<(EventTime, KeyId, u32)>>>,
 }
 
-impl<S> Default for Group<S> {
-    fn default() -> Self {
-        Self { slots: Vec::new(), due: EventTime::MAX, bytes: 0, keys: 0, rest: Box::default() }
-    }
-}
-
 /// Where a group's emissions and evictions go.
 pub(super) struct Outputs<'a, O> {
     pub(super) emit: &'a mut dyn FnMut(Emission<O>),
     pub(super) evicted: &'a mut Vec<(KeyNumber, KeyEvent)>,
+    pub(super) sight: &'a Sight,
 }
 
 impl<S> Group<S> {
+    fn new(group: KeyGroup) -> Self {
+        let rest = Rest {
+            group,
+            names: Names::default(),
+            index: HashTable::new(),
+            free: Vec::new(),
+            timers: BinaryHeap::new(),
+            silent: None,
+        };
+        Self { slots: Vec::new(), due: EventTime::MAX, bytes: 0, keys: 0, rest: Box::new(rest) }
+    }
+
     /// How many keys have state.
     pub(super) fn keys(&self) -> usize {
         self.keys
@@ -74,19 +93,20 @@ impl<S> Group<S> {
     pub(super) fn learn(&mut self, key: Key) -> usize {
         let names = &self.rest.names;
         let id = key.id();
-        let known = self.rest.index.find(id.hash(), |at| names[*at as usize].key == key).copied();
+        let known = self.rest.index.find(id.hash(), |at| names.borrow()[*at as usize].key == key).copied();
         let at = known.unwrap_or_else(|| self.insert(id, key));
-        self.rest.names[at as usize].holders += 1;
+        self.rest.names.borrow_mut()[at as usize].holders += 1;
         at as usize
     }
 
     fn insert(&mut self, id: KeyId, key: Key) -> u32 {
         let slot = Slot { state: None, last: EventTime::MIN, armed: EventTime::MAX };
-        let name = Named { key, holders: 0 };
+        let name = Named::from(key);
+        let mut names = self.rest.names.borrow_mut();
         let at = match self.rest.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
-                self.rest.names[at as usize] = name;
+                names[at as usize] = name;
                 at
             }
             None => {
@@ -94,28 +114,27 @@ impl<S> Group<S> {
                     // By a quarter, not by the whole: the map is most of the memory of a million keys.
                     let more = (self.slots.len() / 4).max(4);
                     self.slots.reserve_exact(more);
-                    self.rest.names.reserve_exact(more);
+                    names.reserve_exact(more);
                 }
                 self.slots.push(slot);
-                self.rest.names.push(name);
+                names.push(name);
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^24 keys in a group")
             }
         };
-        let names = &self.rest.names;
         self.rest.index.insert_unique(id.hash(), at, |at| names[*at as usize].key.id().hash());
         at
     }
 
     /// A dictionary has no code for the key any more; `true` if none has.
     pub(super) fn forget(&mut self, at: usize) -> bool {
-        let name = &mut self.rest.names[at];
+        let name = &mut self.rest.names.borrow_mut()[at];
         name.holders -= 1;
         name.holders == 0
     }
 
     /// Drops the key's text, which no waiting row needs, unless a dictionary or its state does.
     pub(super) fn prune(&mut self, at: usize) {
-        let name = &self.rest.names[at];
+        let name = &self.rest.names.borrow()[at];
         if name.holders > 0 || self.slots[at].state.is_some() {
             return;
         }
@@ -173,7 +192,7 @@ impl<S> Group<S> {
         let Some(state) = &mut slot.state else { unreachable!("only a key with state takes a step") };
         self.bytes -= logic.memory(state);
         step(state, &mut |time, value| {
-            (out.emit)(Emission { time, key: names[at].key.clone(), value });
+            (out.emit)(Emission { time, key: names.borrow()[at].key.clone(), value });
         });
         self.bytes += logic.memory(state);
         if let Some(deadline) = logic.deadline(state).filter(|deadline| *deadline < slot.armed) {
@@ -217,11 +236,13 @@ impl<S> Group<S> {
     ) {
         let slot = &mut self.slots[at];
         let time = std::mem::replace(&mut slot.armed, EventTime::MAX);
+        out.sight.at_deadline(time, KeyNumber::new(self.rest.group, at));
         self.step(logic, at, out, |state, mut emit| {
             if logic.deadline(state).is_some_and(|deadline| deadline <= time) {
                 logic.on_time(state, time, &mut emit);
             }
         });
+        out.sight.past_deadline();
     }
 
     /// Lets every key emit what is still in progress: no record will follow.
@@ -230,13 +251,16 @@ impl<S> Group<S> {
         logic: &L,
         out: &mut Outputs<'_, L::Out>,
     ) {
-        for (slot, name) in self.slots.iter_mut().zip(&self.rest.names) {
+        let names = self.rest.names.borrow();
+        for (at, (slot, name)) in self.slots.iter_mut().zip(names.iter()).enumerate() {
             if let Some(state) = &mut slot.state {
+                out.sight.at_deadline(EventTime::MAX, KeyNumber::new(self.rest.group, at));
                 logic.on_end(state, &mut |time, value| {
                     (out.emit)(Emission { time, key: name.key.clone(), value });
                 });
             }
         }
+        out.sight.past_deadline();
     }
 
     fn start<L: Logic<State = S>>(
@@ -248,8 +272,8 @@ impl<S> Group<S> {
         out: &mut Outputs<'_, L::Out>,
     ) {
         while self.keys >= limits.keys_per_group() && self.evict(logic, KeyCause::KeyLimit, time, out) {}
-        let key = &self.rest.names[at].key;
-        let state = logic.start(key);
+        let key = self.rest.names.borrow()[at].key.clone();
+        let state = logic.start(&key);
         self.bytes += logic.memory(&state);
         self.slots[at].state = Some(state);
         self.keys += 1;
@@ -277,7 +301,7 @@ impl<S> Group<S> {
         time: EventTime,
         out: &mut Outputs<'_, L::Out>,
     ) -> bool {
-        let (slots, names) = (&mut self.slots, &self.rest.names);
+        let (slots, names) = (&mut self.slots, self.rest.names.borrow());
         let silent = self.rest.silent.get_or_insert_with(|| {
             let with_state = slots.iter().enumerate().filter(|(_, slot)| slot.state.is_some());
             with_state.map(|(at, slot)| Reverse((slot.last, names[at].key.id(), at as u32))).collect()
@@ -309,7 +333,7 @@ pub(super) struct Groups<S>(Vec<Group<S>>);
 
 impl<S> Default for Groups<S> {
     fn default() -> Self {
-        Self((0..crate::record::KEY_GROUPS).map(|_| Group::default()).collect())
+        Self(KeyGroup::all().map(Group::new).collect())
     }
 }
 
@@ -321,6 +345,11 @@ impl<S> Groups<S> {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group<S>> {
         self.0.iter_mut()
+    }
+
+    /// What is known of the keys of each group.
+    pub(super) fn names(&self) -> Vec<Names> {
+        self.0.iter().map(|group| group.rest.names.clone()).collect()
     }
 
     pub(super) fn keys(&self) -> usize {
