@@ -4,6 +4,6 @@ pub mod keyed;
 mod records;
 pub mod tally;
 
-pub use keyed::{Keyed, KeyedStreams, Limits};
+pub use keyed::{Eager, Keyed, KeyedStreams, Limits};
 pub use records::Records;
 pub use tally::Tally;

@@ -179,7 +179,7 @@ where
         let (make, limits, snapshotting) = (self.make.clone(), self.limits, setting.snapshotting);
         run(feed, setting, &["emitted", "evictions", "late"], move |ingested, sinks, schema| {
             let logic = make();
-            let KeyedStreams { emitted, evicted } = match snapshotting {
+            let KeyedStreams { emitted, evicted, .. } = match snapshotting {
                 true => ingested.records.keyed_within(limits, Snapshotting { logic, overhead: 0 }),
                 false => ingested.records.keyed_within(limits, logic),
             };

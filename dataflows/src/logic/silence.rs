@@ -139,6 +139,10 @@ impl Logic for Silence {
         out(time, verdict);
     }
 
+    fn copy(&self, last: &Option<EventTime>) -> Option<EventTime> {
+        *last
+    }
+
     fn save(&self, last: &Option<EventTime>, out: &mut Vec<u8>) {
         state::save(last, out);
     }

@@ -83,6 +83,10 @@ impl Logic for Threshold {
         }
     }
 
+    fn copy(&self, state: &bool) -> bool {
+        *state
+    }
+
     fn save(&self, state: &bool, out: &mut Vec<u8>) {
         state::save(state, out);
     }

@@ -10,6 +10,7 @@
 //! every logic emits what is in progress. So what a key emits is independent of which keys share its group.
 
 mod buckets;
+mod eager;
 mod group;
 
 use timely::container::CapacityContainerBuilder;
@@ -21,11 +22,13 @@ use timely::progress::Antichain;
 use timely::ExchangeData;
 
 pub use buckets::{Buckets, PartitionNumber, Run};
+pub use eager::Eager;
+use eager::Provisions;
 use group::{Groups, Outputs};
 
 use super::records::by_key_group;
 use super::Records;
-use crate::event::{Emission, KeyEvent};
+use crate::event::{Emission, KeyEvent, Ranked, Revision};
 use crate::record::{KeyNumber, Recoding, RowBatch, KEY_GROUPS};
 use crate::{EventTime, Logic, Record};
 
@@ -72,6 +75,11 @@ pub struct KeyedStreams<'scope, O> {
     pub emitted: StreamVec<'scope, EventTime, Emission<O>>,
     /// The keys whose state a limit took.
     pub evicted: StreamVec<'scope, EventTime, KeyEvent>,
+    /// What is said before it is final, and what becomes of it: empty but for [`Keyed::keyed_eagerly`].
+    ///
+    /// Each change is sent at once, at whatever event time; so the order depends on when records arrive. What the changes
+    /// add up to does not: up to the frontier, that is what was emitted ([`Revision::updates`]).
+    pub provisional: StreamVec<'scope, EventTime, Revision<O>>,
 }
 
 /// Extension trait for running a logic per key.
@@ -89,6 +97,14 @@ pub trait Keyed<'scope> {
     fn keyed_within<L>(self, limits: Limits, logic: L) -> KeyedStreams<'scope, L::Out>
     where
         L: Logic<In = Record, Out: ExchangeData + Clone>;
+
+    /// As [`Keyed::keyed_within`], and says what `logic` would emit as soon as a record arrives, as the stream
+    /// [`KeyedStreams::provisional`]. What is emitted finally is the same.
+    ///
+    /// For each record ahead of the frontier a copy of its key's state is kept, within the budget `eager`.
+    fn keyed_eagerly<L>(self, limits: Limits, eager: Eager, logic: L) -> KeyedStreams<'scope, L::Out>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone + Ranked>;
 }
 
 impl<'scope> Keyed<'scope> for Records<'scope> {
@@ -103,20 +119,43 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
     where
         L: Logic<In = Record, Out: ExchangeData + Clone>,
     {
+        self.keyed_with(limits, None, logic)
+    }
+
+    fn keyed_eagerly<L>(self, limits: Limits, eager: Eager, logic: L) -> KeyedStreams<'scope, L::Out>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone + Ranked>,
+    {
+        self.keyed_with(limits, Some(Provisions::new(eager)), logic)
+    }
+}
+
+impl<'scope> Records<'scope> {
+    fn keyed_with<L>(
+        self,
+        limits: Limits,
+        eager: Option<Provisions<L>>,
+        logic: L,
+    ) -> KeyedStreams<'scope, L::Out>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone>,
+    {
         let mut builder = OperatorBuilder::new("Keyed".to_owned(), self.rows.scope());
         let mut rows = builder.new_input(self.rows, by_key_group());
         let mut ends = builder.new_input(self.ends, Exchange::new(|(worker, _): &(u64, EventTime)| *worker));
         // The ends say when timers stop; they must not hold time back.
         let from_rows = [(0, Antichain::from_elem(Default::default()))];
         let (emitted_output, emitted) = builder.new_output_connection(from_rows.clone());
-        let (evicted_output, evicted) = builder.new_output_connection(from_rows);
+        let (evicted_output, evicted) = builder.new_output_connection(from_rows.clone());
+        let (said_output, provisional) = builder.new_output_connection(from_rows);
         let mut emitted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(emitted_output);
         let mut evicted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(evicted_output);
+        let mut said_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(said_output);
         let tally = self.tally;
 
         builder.build(move |capabilities| {
             let mut capabilities = Some(capabilities);
-            let mut state = KeyedState::new(logic, limits);
+            let mut state = KeyedState::new(logic, limits, eager);
             let mut end = EventTime::MIN;
             let mut released = EventTime::MIN;
             let mut keys = 0;
@@ -125,6 +164,11 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                 rows.for_each(|_, batch| state.accept(batch));
                 ends.for_each(|_, times| end = times.drain(..).fold(end, |end, (_, time)| end.max(time)));
 
+                if let (Some(eager), Some([.., say_at])) = (&mut state.eager, capabilities.as_deref()) {
+                    // At once: whoever reads it need not wait.
+                    said_output.activate().session(say_at).give_iterator(eager.revisions());
+                }
+
                 // Go as far as the frontier allows; past the end only when every source worker has said where it is.
                 let limit = match frontiers[0].frontier().first() {
                     // What leaves, leaves in whole milliseconds.
@@ -132,22 +176,34 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                     None if frontiers[1].is_empty() => EventTime::MAX,
                     None => return,
                 };
-                let Some([emit_at, evict_at]) = capabilities.as_deref_mut() else { return };
+                let Some([emit_at, evict_at, say_at]) = capabilities.as_deref_mut() else { return };
                 if limit <= released {
                     return;
                 }
                 released = limit;
                 let mut evictions = Vec::new();
+                let mut eager = state.eager.take();
                 {
                     let mut output = emitted_output.activate();
                     let mut session = output.session(emit_at);
-                    let mut emit = |emission| session.give(emission);
+                    let mut emit = |number, emission| {
+                        if let Some(eager) = &mut eager {
+                            eager.confirm(number, &emission);
+                        }
+                        session.give(emission);
+                    };
                     let mut out = Outputs { emit: &mut emit, evicted: &mut evictions };
                     tally.scored.add(match limit {
                         EventTime::MAX => state.finish(end, &mut out),
                         _ => state.release(limit, &mut out),
                     });
                 }
+                if let Some(eager) = &mut eager {
+                    eager.pass(limit, &evictions, &state.logic, &state.groups);
+                    said_output.activate().session(say_at).give_iterator(eager.revisions());
+                }
+                state.eager = eager;
+                state.prune(&evictions);
                 tally.evicted.add(evictions.len() as u64);
                 tally.keys.add(state.groups.keys() as u64);
                 tally.keys.subtract(std::mem::replace(&mut keys, state.groups.keys() as u64));
@@ -162,10 +218,11 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                 } else {
                     emit_at.downgrade(&limit);
                     evict_at.downgrade(&limit);
+                    say_at.downgrade(&limit);
                 }
             }
         });
-        KeyedStreams { emitted, evicted }
+        KeyedStreams { emitted, evicted, provisional }
     }
 }
 
@@ -179,10 +236,12 @@ struct KeyedState<L: Logic> {
     /// Keys that no dictionary names any more, or that lost their state.
     orphans: Vec<KeyNumber>,
     record: Record,
+    /// What is said of the rows that wait, if anything is.
+    eager: Option<Provisions<L>>,
 }
 
-impl<L: Logic<In = Record>> KeyedState<L> {
-    fn new(logic: L, limits: Limits) -> Self {
+impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
+    fn new(logic: L, limits: Limits, eager: Option<Provisions<L>>) -> Self {
         Self {
             logic,
             limits,
@@ -191,6 +250,7 @@ impl<L: Logic<In = Record>> KeyedState<L> {
             groups: Groups::default(),
             orphans: Vec::new(),
             record: Record::default(),
+            eager,
         }
     }
 
@@ -205,6 +265,13 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         for (head, values) in batch.rows() {
             self.buckets.push(head.time, partition, recoded.own(head.key), values);
         }
+        if let Some(eager) = &mut self.eager {
+            let partition = batch.origin().partition;
+            for (head, values) in batch.rows() {
+                let place = (head.time, partition);
+                eager.arrive(&self.logic, &self.groups, recoded.own(head.key), place, values);
+            }
+        }
         for number in batch.forgotten.drain(..) {
             let key = recoded.own(number);
             if self.groups.of(key.group()).forget(key.index()) {
@@ -217,7 +284,6 @@ impl<L: Logic<In = Record>> KeyedState<L> {
     fn release(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
         let records = self.release_records(limit, EventTime::MAX, out);
         self.release_timers(limit, out);
-        self.prune(out.evicted);
         records
     }
 
@@ -269,6 +335,7 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         self.orphans.sort_unstable();
         self.orphans.dedup();
         let mut needed: Vec<_> = self.buckets.keys().collect();
+        needed.extend(self.eager.iter().flat_map(Provisions::keys));
         needed.sort_unstable();
         let groups = &mut self.groups;
         self.orphans.retain(|key| {

@@ -40,8 +40,8 @@ pub(super) struct Group<S> {
 }
 
 /// What few records of a group look at.
-#[derive(Default)]
 struct Rest {
+    group: KeyGroup,
     /// As many as slots.
     names: Vec<Named>,
     /// The place of each key, by its text.
@@ -52,19 +52,25 @@ struct Rest {
     silent: Option<BinaryHeap<Reverse<(EventTime, KeyId, u32)>>>,
 }
 
-impl<S> Default for Group<S> {
-    fn default() -> Self {
-        Self { slots: Vec::new(), due: EventTime::MAX, bytes: 0, keys: 0, rest: Box::default() }
-    }
-}
-
 /// Where a group's emissions and evictions go.
 pub(super) struct Outputs<'a, O> {
-    pub(super) emit: &'a mut dyn FnMut(Emission<O>),
+    pub(super) emit: &'a mut dyn FnMut(KeyNumber, Emission<O>),
     pub(super) evicted: &'a mut Vec<(KeyNumber, KeyEvent)>,
 }
 
 impl<S> Group<S> {
+    fn new(group: KeyGroup) -> Self {
+        let rest = Rest {
+            group,
+            names: Vec::new(),
+            index: HashTable::new(),
+            free: Vec::new(),
+            timers: BinaryHeap::new(),
+            silent: None,
+        };
+        Self { slots: Vec::new(), due: EventTime::MAX, bytes: 0, keys: 0, rest: Box::new(rest) }
+    }
+
     /// How many keys have state.
     pub(super) fn keys(&self) -> usize {
         self.keys
@@ -169,11 +175,11 @@ impl<S> Group<S> {
         step: impl FnOnce(&mut S, &mut dyn FnMut(EventTime, L::Out)),
     ) {
         let slot = &mut self.slots[at];
-        let names = &self.rest.names;
+        let Rest { group, names, .. } = &*self.rest;
         let Some(state) = &mut slot.state else { unreachable!("only a key with state takes a step") };
         self.bytes -= logic.memory(state);
         step(state, &mut |time, value| {
-            (out.emit)(Emission { time, key: names[at].key.clone(), value });
+            (out.emit)(KeyNumber::new(*group, at), Emission { time, key: names[at].key.clone(), value });
         });
         self.bytes += logic.memory(state);
         if let Some(deadline) = logic.deadline(state).filter(|deadline| *deadline < slot.armed) {
@@ -230,10 +236,11 @@ impl<S> Group<S> {
         logic: &L,
         out: &mut Outputs<'_, L::Out>,
     ) {
-        for (slot, name) in self.slots.iter_mut().zip(&self.rest.names) {
+        let Rest { group, names, .. } = &*self.rest;
+        for (at, (slot, name)) in self.slots.iter_mut().zip(names).enumerate() {
             if let Some(state) = &mut slot.state {
                 logic.on_end(state, &mut |time, value| {
-                    (out.emit)(Emission { time, key: name.key.clone(), value });
+                    (out.emit)(KeyNumber::new(*group, at), Emission { time, key: name.key.clone(), value });
                 });
             }
         }
@@ -309,7 +316,7 @@ pub(super) struct Groups<S>(Vec<Group<S>>);
 
 impl<S> Default for Groups<S> {
     fn default() -> Self {
-        Self((0..crate::record::KEY_GROUPS).map(|_| Group::default()).collect())
+        Self(KeyGroup::all().map(Group::new).collect())
     }
 }
 
@@ -317,6 +324,12 @@ impl<S> Groups<S> {
     #[inline]
     pub(super) fn of(&mut self, group: KeyGroup) -> &mut Group<S> {
         &mut self.0[group.index()]
+    }
+
+    /// The text and the state of a key.
+    pub(super) fn at(&self, number: KeyNumber) -> (&Key, Option<&S>) {
+        let group = &self.0[number.group().index()];
+        (&group.rest.names[number.index()].key, group.slots[number.index()].state.as_ref())
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group<S>> {
