@@ -3,9 +3,11 @@
 //! All events of a stream go to one worker, which waits for the frontier, puts each closed time in order, and hands
 //! it to the sink once. So a sink's bytes depend on the events alone.
 
+mod announce;
+
 use std::collections::BTreeMap;
 
-use tidewatch_dataflows::{Event, EventTime};
+use tidewatch_dataflows::{Describe, Event, EventTime};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
@@ -14,6 +16,8 @@ use timely::dataflow::StreamVec;
 
 use crate::format::{CsvEncoder, Encoder, JsonEncoder, TableEncoder};
 use crate::{Control, Error, Message, Schema, Sink};
+
+pub use announce::Announce;
 
 /// Opens a sink; called on the one worker that writes to it.
 type OpenSink = Box<dyn FnOnce() -> Result<Box<dyn Sink>, Error>>;
@@ -85,9 +89,14 @@ impl<E: Event> Egress for StreamVec<'_, EventTime, E> {
                         Some(limit) => waiting.split_off(&limit),
                         None => BTreeMap::new(),
                     };
-                    let closed = std::mem::replace(&mut waiting, open);
+                    let mut closed = std::mem::replace(&mut waiting, open);
                     if let Some(writer) = writer.as_mut().filter(|_| !control.failed()) {
-                        if let Err(error) = writer.write(closed, limit) {
+                        // Stable: events that are equal in the order come from one key, in the order of their emission.
+                        closed.values_mut().for_each(|events| events.sort_by(E::order));
+                        let events = closed
+                            .iter()
+                            .flat_map(|(time, events)| events.iter().map(|event| (*time, event)));
+                        if let Err(error) = writer.write(events, limit) {
                             control.fail(error);
                         }
                     }
@@ -127,10 +136,10 @@ impl Writer {
         }
     }
 
-    /// Writes the events of closed times.
-    fn write<E: Event>(
+    /// Writes events in the order given.
+    fn write<'a, E: Describe + 'a>(
         &mut self,
-        mut closed: BTreeMap<EventTime, Vec<E>>,
+        events: impl Iterator<Item = (EventTime, &'a E)>,
         frontier: Option<EventTime>,
     ) -> Result<(), Error> {
         if !self.sink.wants_payloads() {
@@ -138,19 +147,15 @@ impl Writer {
         }
         self.bytes.clear();
         let mut ends = Vec::new();
-        for (time, events) in &mut closed {
-            // Stable: events that are equal in the order come from one key, in the order of their emission.
-            events.sort_by(E::order);
-            for event in events {
-                if !self.wrote_header {
-                    self.wrote_header = true;
-                    if self.encoder.header(event, &mut self.bytes) {
-                        ends.push((*time, self.bytes.len()));
-                    }
+        for (time, event) in events {
+            if !self.wrote_header {
+                self.wrote_header = true;
+                if self.encoder.header(event, &mut self.bytes) {
+                    ends.push((time, self.bytes.len()));
                 }
-                self.encoder.encode(event, &mut self.bytes);
-                ends.push((*time, self.bytes.len()));
             }
+            self.encoder.encode(event, &mut self.bytes);
+            ends.push((time, self.bytes.len()));
         }
         let mut start = 0;
         let messages: Vec<_> = ends
