@@ -9,6 +9,7 @@ mod examples;
 mod harness;
 mod ingest;
 mod layering;
+mod provisional;
 mod readme;
 mod registered;
 mod replay;

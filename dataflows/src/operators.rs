@@ -1,9 +1,13 @@
 //! Extension traits on streams: one operator, one file.
 
+mod accumulate;
+mod count_open;
 pub mod keyed;
 mod records;
 pub mod tally;
 
+pub use accumulate::Accumulate;
+pub use count_open::CountOpen;
 pub use keyed::{Eager, Keyed, KeyedStreams, Limits};
 pub use records::Records;
 pub use tally::Tally;

@@ -32,14 +32,17 @@ pub struct Verdict {
     pub attribution: Option<Name>,
     /// Whether the threshold calls it an anomaly.
     pub anomalous: bool,
+    /// Whether the key becomes anomalous with it, or ceases to be; noticed on [demand](super::Threshold::and_turns), and
+    /// not written out.
+    pub turned: bool,
 }
 
 impl Verdict {
     /// All that it says, numbers by their bits: an order is needed, not a particular one.
     fn bits(&self) -> impl Ord + Hash {
-        let Self { detector, value, score, expected, lower, upper, attribution, anomalous } = *self;
+        let Self { detector, value, score, expected, lower, upper, attribution, anomalous, turned } = *self;
         let numbers = [value, score, expected, lower, upper].map(|number| number.map(f64::to_bits));
-        (detector, numbers, attribution, anomalous)
+        (detector, numbers, attribution, anomalous, turned)
     }
 }
 
@@ -147,7 +150,7 @@ fn score_one<D: Detector>(detector: &D, state: &mut D::State, time: EventTime, v
 fn verdict(detector: Name, attribution: Option<Name>, value: f64, score: Score) -> Verdict {
     let Score { score, expected, lower, upper, .. } = score;
     let value = Some(value).filter(|value| value.is_finite());
-    Verdict { detector, value, score, expected, lower, upper, attribution, anomalous: false }
+    Verdict { detector, value, score, expected, lower, upper, attribution, anomalous: false, turned: false }
 }
 
 /// The seed of a key's random numbers: a hash of the detector's name and the key.

@@ -135,6 +135,7 @@ impl Logic for Silence {
             upper: None,
             attribution: None,
             anomalous: false,
+            turned: false,
         };
         out(time, verdict);
     }
