@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use differential_dataflow::AsCollection;
 use tidewatch::cluster::{self, Cluster};
 use tidewatch_connectors::egress::{Announce, Egress, Output};
 use tidewatch_connectors::generator::Profile;
@@ -18,8 +19,6 @@ use tidewatch_dataflows::params::{Default as Unsaid, Given, Kind, Params};
 use tidewatch_dataflows::{EventTime, Key, Logic, Record, Span};
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::Inspect;
-
-use differential_dataflow::AsCollection;
 
 use crate::harness::{added_up, generated, Partitions};
 
@@ -68,8 +67,10 @@ fn budgets() -> [Eager; 3] {
     [256, 2, 0].map(|records| Eager { records, ..Eager::default() })
 }
 
+type Construct = Arc<dyn Fn() -> DynLogic<Record, Verdict> + Send + Sync>;
+
 /// Every detector of the catalogue that scores records, with parameters that make it speak early.
-fn detectors() -> Vec<(&'static str, Arc<dyn Fn() -> DynLogic<Record, Verdict> + Send + Sync>)> {
+fn detectors() -> Vec<(&'static str, Construct)> {
     let catalogue = Catalogue::default();
     let make = |info: &tidewatch_dataflows::detectors::DetectorInfo| {
         let info = info.clone();
@@ -89,7 +90,7 @@ fn detectors() -> Vec<(&'static str, Arc<dyn Fn() -> DynLogic<Record, Verdict> +
             let selection = Selection { name: name.into(), values: vec![(0, "value".into())] };
             (info.construct)(&params, selection).expect("they are right")
         };
-        (name, Arc::new(construct) as Arc<dyn Fn() -> DynLogic<Record, Verdict> + Send + Sync>)
+        (name, Arc::new(construct) as Construct)
     };
     catalogue.iter().map(make).collect()
 }
@@ -271,7 +272,7 @@ fn revisions_that_contradict_each_other_do_not_add_up() {
             .into_bytes()
     };
     let said = line("a", "provisional", 0);
-    let added = |lines: &[Vec<u8>]| added_up(&[&[said.clone()], lines].concat());
+    let added = |lines: &[Vec<u8>]| added_up(&[std::slice::from_ref(&said), lines].concat());
     assert_eq!(Ok(vec![b"{\"time\":1,\"value\":1}".to_vec()]), added(&[line("a", "confirmed", 1)]));
     assert_eq!(Ok(vec![]), added(&[line("a", "retracted", 1)]));
     for wrong in [

@@ -17,9 +17,11 @@ pub(crate) fn added_up(revisions: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, String> {
             return Err(format!("no revision: {line}"));
         };
         let known = last.get(id).map(|(event, number, _)| (event.as_str(), *number));
-        let follows = match (known, event) {
-            (None | Some(("retracted", _)), "provisional") => true,
-            (Some(("provisional" | "revised", _)), "revised" | "retracted" | "confirmed") => true,
+        let follows = match event {
+            "provisional" => known.is_none_or(|(before, _)| before == "retracted"),
+            "revised" | "retracted" | "confirmed" => {
+                known.is_some_and(|(before, _)| before == "provisional" || before == "revised")
+            }
             _ => false,
         };
         if !follows || known.is_some_and(|(_, before)| number <= before) {
