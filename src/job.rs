@@ -210,6 +210,7 @@ impl Job {
         let limits = Limits {
             keys: usize::try_from(limits.keys).unwrap_or(usize::MAX),
             state: usize::try_from(limits.state).unwrap_or(usize::MAX),
+            ahead: usize::try_from(limits.ahead).unwrap_or(usize::MAX),
         };
         worker.dataflow::<EventTime, _, _>(|scope| {
             let ingested = self.0.inputs.iter().map(|input| input.ingest(scope)).reduce(Ingested::concat);

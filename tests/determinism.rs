@@ -207,7 +207,8 @@ fn a_pipeline_is_the_same_in_any_arrival() {
 #[test]
 fn evictions_are_the_same_in_any_arrival() {
     let profile = Profile { records: 3_000, keys: 900, partitions: 1, rate: 500.0, ..Profile::default() };
-    let limits = tidewatch_dataflows::operators::Limits { keys: 256, state: usize::MAX };
+    let limits =
+        tidewatch_dataflows::operators::Limits { keys: 256, state: usize::MAX, ..Default::default() };
     let logic = || EwmaZ::new(0.1).expect("in range").then(above(0.0));
     let records = generated(profile);
     assert!(!crate::harness::simultaneous(&records), "then evictions would not be compared");

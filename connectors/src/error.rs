@@ -3,6 +3,7 @@
 use std::io;
 
 use tidewatch_dataflows::params::ParamError;
+use tidewatch_dataflows::EventTime;
 
 /// Why a source, a sink or the ingest of a record failed for good.
 ///
@@ -22,6 +23,23 @@ pub enum Error {
     /// The configuration asks for something impossible.
     #[error("{0}")]
     Configuration(String),
+    /// More records wait for the watermark of a partition than may.
+    #[error(
+        "source \"{source_name}\": partition \"{partition}\" holds event time back at {watermark}, and {bytes} bytes of records \
+         wait for it, where no more than {limit} may: lower the source's `lateness`, or raise `ahead` in [limits]"
+    )]
+    Ahead {
+        /// The source.
+        source_name: String,
+        /// The partition.
+        partition: String,
+        /// Its watermark.
+        watermark: EventTime,
+        /// The bytes that wait.
+        bytes: u64,
+        /// The bytes that may.
+        limit: u64,
+    },
     /// Options that a source or sink cannot take.
     #[error(transparent)]
     Parameter(#[from] ParamError),

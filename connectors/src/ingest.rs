@@ -7,17 +7,19 @@
 //! source by the first worker.
 
 mod feed;
+mod gate;
 mod idle;
 mod rejected;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidewatch_dataflows::operators::credits::{Credits, Told};
 use tidewatch_dataflows::operators::Records;
 use tidewatch_dataflows::record::{Dictionary, RowBatch};
 use tidewatch_dataflows::{EventTime, Span};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
-use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::vec::Filter;
@@ -30,6 +32,7 @@ use crate::format::Format;
 use crate::{Control, Decision, Error, Journal, MemoryJournal, Partition, Schema, Source};
 
 use feed::{Feed, Rules};
+use gate::{Allowance, Gate};
 use idle::{Standing, Standings};
 pub use rejected::{Cause, Rejected};
 
@@ -234,6 +237,11 @@ impl Input {
         let to_worker = Exchange::new(|standing: &Standing| standing.to);
         let mut standings_input = builder.new_input_connection(standings, to_worker, []);
         builder.set_notify_for(0, FrontierInterest::Never);
+        // Neither can what the consumers say.
+        let (credits, told, consumers) = Credits::line(scope);
+        let mut told_input = builder.new_input_connection(told, Pipeline, []);
+        builder.set_notify_for(1, FrontierInterest::Never);
+        let mut gate = Gate::new(dictionary, self.schema.values.len(), consumers);
 
         let open = |partition| Feed::open(self, partition, waker());
         let opened: Result<Vec<Feed>, Error> = self
@@ -267,6 +275,8 @@ impl Input {
             move |_frontiers| {
                 standings_input
                     .for_each(|_, heard| heard.drain(..).for_each(|standing| standings.hear(standing)));
+                told_input
+                    .for_each(|_, told: &mut Vec<Told>| told.drain(..).for_each(|told| gate.hear(told)));
                 if control.interrupted() || control.failed() {
                     return;
                 }
@@ -277,8 +287,12 @@ impl Input {
                     feeds.iter_mut().for_each(Feed::retry);
                 }
                 let mut turns_left = 4;
-                while let Some(at) = turns.next(&feeds).filter(|_| turns_left > 0) {
+                let mut allowance = gate.allows(turns.pace.batch);
+                while let Some(at) = turns.next(&feeds, allowance).filter(|_| turns_left > 0) {
                     let feed = &mut feeds[at];
+                    if let Allowance::Holders { over: Some(over), .. } = allowance {
+                        return control.fail(feed.holds_too_much(over));
+                    }
                     match feed.read(&rules, turns.pace.batch, &mut dictionary, &mut batch, &mut rejections) {
                         // A partition that had nothing costs no turn, but one on a long skip does.
                         Ok(0) if !feed.is_ready() => {}
@@ -287,6 +301,7 @@ impl Input {
                     }
                     let Some((rows_at, rejected_at)) = feed.capabilities() else { continue };
                     if !batch.is_empty() {
+                        gate.send(batch.len());
                         rows_output.activate().session_with_builder(rows_at).give_container(&mut batch);
                         batch = RowBatch::default();
                     }
@@ -296,7 +311,10 @@ impl Input {
                         standings.outlive(feed);
                         feeds.swap_remove(at);
                     }
+                    allowance = gate.allows(turns.pace.batch);
                 }
+                // Who is not asked is not silent.
+                feeds.iter_mut().filter(|feed| !feed.may_be_read(allowance)).for_each(Feed::excuse);
 
                 // A partition that has been silent for long must not hold the others back; it was asked just now.
                 if let Some(idle) = idle.filter(|_| asked) {
@@ -314,7 +332,7 @@ impl Input {
                         let all = (0..peers as u64).map(|worker| (worker, end));
                         ends_output.activate().session(&ends_at).give_iterator(all);
                     }
-                } else if feeds.iter().any(Feed::is_ready) {
+                } else if feeds.iter().any(|feed| feed.may_be_read(allowance)) {
                     activator.activate();
                 } else if let Some(wait) = asking.wait(Instant::now()) {
                     activator.activate_after(wait);
@@ -324,7 +342,7 @@ impl Input {
 
         let tally = Control::current().tally().clone();
         Ingested {
-            records: Records { rows, ends, width: self.schema.values.len(), tally },
+            records: Records { rows, ends, width: self.schema.values.len(), tally, credits },
             late: rejected.clone().filter(|rejected| rejected.cause == Cause::Late),
             malformed: rejected.filter(|rejected| rejected.cause == Cause::Malformed),
         }
@@ -398,9 +416,9 @@ impl Turns {
         Self { pace, random: pace.shuffle.unwrap_or(0) }
     }
 
-    /// The feed to read next, of those that may have something.
-    fn next(&mut self, feeds: &[Feed]) -> Option<usize> {
-        let ready = feeds.iter().enumerate().filter(|(_, feed)| feed.is_ready());
+    /// The feed to read next, of those that may have something and may be read.
+    fn next(&mut self, feeds: &[Feed], allowance: Allowance) -> Option<usize> {
+        let ready = feeds.iter().enumerate().filter(|(_, feed)| feed.may_be_read(allowance));
         if self.pace.shuffle.is_none() {
             return ready.min_by_key(|(_, feed)| feed.watermark()).map(|(at, _)| at);
         }

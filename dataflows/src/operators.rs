@@ -2,6 +2,7 @@
 
 mod accumulate;
 mod count_open;
+pub mod credits;
 pub mod keyed;
 mod records;
 pub mod tally;

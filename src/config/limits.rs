@@ -13,7 +13,8 @@ pub(super) fn read(file: &mut Table<'_>) -> Checked<LimitsSpec> {
     let mut amount = |name, kind, default| table.take(name).map_or(Ok(default), |item| item.amount(kind));
     let keys = amount("keys", Kind::Integer(1, i64::MAX), default.keys);
     let state = amount("state", Kind::Size, default.state);
+    let ahead = amount("ahead", Kind::Size, default.ahead);
     let record = amount("record", Kind::Size, default.record);
     table.finish()?;
-    Ok(LimitsSpec { keys: keys?, state: state?, record: record? })
+    Ok(LimitsSpec { keys: keys?, state: state?, ahead: ahead?, record: record? })
 }

@@ -253,13 +253,15 @@ pub struct LimitsSpec {
     pub keys: u64,
     /// The bytes of all state.
     pub state: u64,
+    /// The bytes of the records that wait for event time.
+    pub ahead: u64,
     /// The bytes of one record.
     pub record: u64,
 }
 
 impl Default for LimitsSpec {
-    /// A million keys, 1 GiB of state, 1 MiB for a record.
+    /// A million keys, 1 GiB of state, 512 MiB of waiting records, 1 MiB for a record.
     fn default() -> Self {
-        Self { keys: 1_000_000, state: 1 << 30, record: 1 << 20 }
+        Self { keys: 1_000_000, state: 1 << 30, ahead: 512 << 20, record: 1 << 20 }
     }
 }

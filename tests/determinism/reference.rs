@@ -281,7 +281,7 @@ proptest! {
         keys in 1usize..4, bytes in 20usize..200,
     ) {
         let lateness = Span::from_millis(lateness);
-        let limits = Limits { keys: keys * KEY_GROUPS, state: bytes * KEY_GROUPS };
+        let limits = Limits { keys: keys * KEY_GROUPS, state: bytes * KEY_GROUPS, ..Limits::default() };
         let attack = Attack::logic_within(limits, || Chronicle).records(partitions.clone()).lateness(lateness);
         let (emitted, evicted) = limited_slow(&partitions, lateness, keys, bytes);
         prop_assert_eq!(lines(emitted), captured(&attack, setting, "emitted"));

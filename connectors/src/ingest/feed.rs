@@ -9,6 +9,7 @@ use tidewatch_dataflows::{EventTime, Key, KeyId, Offset, Span, Watermark};
 use timely::dataflow::operators::Capability;
 use timely::scheduling::SyncActivator;
 
+use super::gate::Allowance;
 use super::rejected::RAW_BYTES;
 use super::{Cause, Input, Rejected};
 use crate::format::{Decoder, Row};
@@ -94,6 +95,30 @@ impl Feed {
     /// Whether reading may give something at once.
     pub(super) fn is_ready(&self) -> bool {
         self.status == Status::More
+    }
+
+    /// Whether reading may give something at once, and is allowed.
+    pub(super) fn may_be_read(&self, allowance: Allowance) -> bool {
+        self.is_ready()
+            && match allowance {
+                Allowance::Everything => true,
+                Allowance::Holders { frontier, .. } => self.watermark().floor_ms() <= frontier,
+                Allowance::Nothing => false,
+            }
+    }
+
+    /// Takes note that a partition with records is not read: its silence says nothing.
+    pub(super) fn excuse(&mut self) {
+        if self.is_ready() {
+            self.quiet_since = Instant::now();
+        }
+    }
+
+    /// Why nothing more can be read: `over.0` bytes wait for this partition, where `over.1` may.
+    pub(super) fn holds_too_much(&self, over: (u64, u64)) -> Error {
+        let (source_name, partition) = (self.partition.source.to_string(), self.partition.name.to_string());
+        let (watermark, (bytes, limit)) = (self.watermark(), over);
+        Error::Ahead { source_name, partition, watermark, bytes, limit }
     }
 
     /// Lets a partition that had nothing be asked again.

@@ -9,23 +9,29 @@
 //! partition reached (what a slower frontier could have shown) and, beyond it, up to the key's own last record; then
 //! every logic emits what is in progress. So what a key emits is independent of which keys share its group.
 
+mod advance;
 mod buckets;
 mod eager;
 mod group;
+
+use std::cell::Cell;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::StreamVec;
 use timely::progress::Antichain;
 use timely::ExchangeData;
 
+use advance::Advance;
 pub use buckets::{Buckets, PartitionNumber, Run};
 pub use eager::Eager;
 use eager::Provisions;
 use group::{Groups, Outputs};
 
+use super::credits::{Meter, Notice};
 use super::records::by_key_group;
 use super::Records;
 use crate::event::{Emission, KeyEvent, Ranked, Revision};
@@ -38,9 +44,9 @@ const LOOKAHEAD: usize = 16;
 /// How many keys that nobody names keep their texts, beside those that a waiting row names.
 const SPARED: usize = 64;
 
-/// How much keyed state there may be, over all key groups; each group has an equal share.
+/// How much keyed state there may be, over all key groups, and how much may wait for it.
 ///
-/// A group past its share loses the state of its longest-silent key, which is counted and reported as a
+/// Each group has an equal share of keys and state. A group past its share loses the state of its longest-silent key, which is counted and reported as a
 /// [`KeyEvent`]: the key starts anew with its next record, and its windows in progress are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -48,12 +54,15 @@ pub struct Limits {
     pub keys: usize,
     /// Bytes of state, as the logic estimates them.
     pub state: usize,
+    /// Bytes of records that wait for the frontier, 16 and 8 for each value. From half of it on, only what holds the frontier back
+    /// is read; more ends the run with an error.
+    pub ahead: usize,
 }
 
 impl Default for Limits {
-    /// A million keys, one gibibyte.
+    /// A million keys, one gibibyte of state, half as much of records.
     fn default() -> Self {
-        Self { keys: 1_000_000, state: 1 << 30 }
+        Self { keys: 1_000_000, state: 1 << 30, ahead: 512 << 20 }
     }
 }
 
@@ -140,7 +149,10 @@ impl<'scope> Records<'scope> {
     where
         L: Logic<In = Record, Out: ExchangeData + Clone>,
     {
-        let mut builder = OperatorBuilder::new("Keyed".to_owned(), self.rows.scope());
+        let scope = self.rows.scope();
+        let mut builder = OperatorBuilder::new("Keyed".to_owned(), scope);
+        let activator = scope.activator_for(builder.operator_info().address);
+        let mut meter = Meter::new(scope.index(), scope.peers(), self.width, limits.ahead);
         let mut rows = builder.new_input(self.rows, by_key_group());
         let mut ends = builder.new_input(self.ends, Exchange::new(|(worker, _): &(u64, EventTime)| *worker));
         // The ends say when timers stop; they must not hold time back.
@@ -148,20 +160,28 @@ impl<'scope> Records<'scope> {
         let (emitted_output, emitted) = builder.new_output_connection(from_rows.clone());
         let (evicted_output, evicted) = builder.new_output_connection(from_rows.clone());
         let (said_output, provisional) = builder.new_output_connection(from_rows);
+        let (notices_output, notices) = builder.new_output_connection([]);
+        self.credits.consumer(notices);
         let mut emitted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(emitted_output);
         let mut evicted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(evicted_output);
         let mut said_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(said_output);
+        let mut notices_output =
+            OutputBuilder::<_, CapacityContainerBuilder<Vec<Notice>>>::from(notices_output);
         let tally = self.tally;
 
-        builder.build(move |capabilities| {
+        builder.build(move |mut capabilities| {
+            capabilities.truncate(3);
             let mut capabilities = Some(capabilities);
             let mut state = KeyedState::new(logic, limits, eager);
             let mut end = EventTime::MIN;
-            let mut released = EventTime::MIN;
             let mut keys = 0;
+            let none = CapabilitySet::new();
 
             move |frontiers| {
-                rows.for_each(|_, batch| state.accept(batch));
+                rows.for_each(|_, batch| {
+                    meter.accept(batch.origin().dictionary, batch.len());
+                    state.accept(batch);
+                });
                 ends.for_each(|_, times| end = times.drain(..).fold(end, |end, (_, time)| end.max(time)));
 
                 if let (Some(eager), Some([.., say_at])) = (&mut state.eager, capabilities.as_deref()) {
@@ -170,40 +190,47 @@ impl<'scope> Records<'scope> {
                 }
 
                 // Go as far as the frontier allows; past the end only when every source worker has said where it is.
-                let limit = match frontiers[0].frontier().first() {
+                let (limit, is_end) = match frontiers[0].frontier().first() {
                     // What leaves, leaves in whole milliseconds.
-                    Some(frontier) => frontier.floor_ms(),
-                    None if frontiers[1].is_empty() => EventTime::MAX,
-                    None => return,
+                    Some(frontier) => (frontier.floor_ms(), false),
+                    None if frontiers[1].is_empty() => (end.floor_ms(), true),
+                    None => (state.reached(), false),
                 };
                 let Some([emit_at, evict_at, say_at]) = capabilities.as_deref_mut() else { return };
-                if limit <= released {
-                    return;
-                }
-                released = limit;
                 let mut evictions = Vec::new();
-                let mut eager = state.eager.take();
-                {
+                let mut arrived = true;
+                if limit > state.reached() || is_end {
+                    let emitted = Cell::new(0);
                     let mut output = emitted_output.activate();
                     let mut session = output.session(emit_at);
+                    let mut eager = state.eager.take();
                     let mut emit = |number, emission| {
+                        emitted.set(emitted.get() + 1);
                         if let Some(eager) = &mut eager {
                             eager.confirm(number, &emission);
                         }
                         session.give(emission);
                     };
                     let mut out = Outputs { emit: &mut emit, evicted: &mut evictions };
-                    tally.scored.add(match limit {
-                        EventTime::MAX => state.finish(end, &mut out),
-                        _ => state.release(limit, &mut out),
-                    });
+                    let (records, done) = state.advance(limit, &emitted, &mut out);
+                    arrived = done;
+                    tally.scored.add(records);
+                    if is_end && arrived {
+                        tally.scored.add(state.finish(end, &mut out));
+                    }
+                    if let Some(eager) = &mut eager {
+                        let passed = if is_end && arrived { EventTime::MAX } else { state.reached() };
+                        eager.pass(passed, &evictions, &state.logic, &state.groups);
+                        said_output.activate().session(say_at).give_iterator(eager.revisions());
+                    }
+                    state.eager = eager;
+                    state.prune(&evictions);
                 }
-                if let Some(eager) = &mut eager {
-                    eager.pass(limit, &evictions, &state.logic, &state.groups);
-                    said_output.activate().session(say_at).give_iterator(eager.revisions());
+                {
+                    let mut output = notices_output.activate();
+                    let mut session = output.session(&none);
+                    meter.tell(state.waiting(), state.reached(), &mut |notice| session.give(notice));
                 }
-                state.eager = eager;
-                state.prune(&evictions);
                 tally.evicted.add(evictions.len() as u64);
                 tally.keys.add(state.groups.keys() as u64);
                 tally.keys.subtract(std::mem::replace(&mut keys, state.groups.keys() as u64));
@@ -212,13 +239,17 @@ impl<'scope> Records<'scope> {
                     .session(evict_at)
                     .give_iterator(evictions.into_iter().map(|(_, event)| event));
 
-                // Nothing before the limit will be emitted any more.
-                if limit == EventTime::MAX {
+                // Nothing before what was reached will be emitted any more.
+                if is_end && arrived {
                     capabilities = None;
-                } else {
-                    emit_at.downgrade(&limit);
-                    evict_at.downgrade(&limit);
-                    say_at.downgrade(&limit);
+                } else if state.reached() > *emit_at.time() {
+                    emit_at.downgrade(&state.reached());
+                    evict_at.downgrade(&state.reached());
+                    say_at.downgrade(&state.reached());
+                }
+                if !arrived {
+                    // Others on this worker have their turn first, those downstream among them.
+                    activator.activate();
                 }
             }
         });
@@ -236,6 +267,7 @@ struct KeyedState<L: Logic> {
     /// Keys that no dictionary names any more, or that lost their state.
     orphans: Vec<KeyNumber>,
     record: Record,
+    advance: Advance,
     /// What is said of the rows that wait, if anything is.
     eager: Option<Provisions<L>>,
 }
@@ -250,6 +282,7 @@ impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
             groups: Groups::default(),
             orphans: Vec::new(),
             record: Record::default(),
+            advance: Advance::default(),
             eager,
         }
     }
@@ -280,6 +313,11 @@ impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
         }
     }
 
+    /// How many records wait.
+    fn waiting(&self) -> usize {
+        self.buckets.len()
+    }
+
     /// Brings state to `limit`: every record and every timer before it. Returns the number of records.
     fn release(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
         let records = self.release_records(limit, EventTime::MAX, out);
@@ -287,10 +325,9 @@ impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
         records
     }
 
-    /// Brings state to the true end.
+    /// Brings state to the true end, from `end`, where it has advanced to.
     fn finish(&mut self, end: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
         let records = self.release_records(EventTime::MAX, end.floor_ms(), out);
-        self.release_timers(end.floor_ms(), out);
         for group in self.groups.iter_mut() {
             group.on_end(&self.logic, out);
         }

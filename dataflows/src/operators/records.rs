@@ -10,6 +10,7 @@ use timely::dataflow::operators::Concat;
 use timely::dataflow::{Stream, StreamVec};
 use timely::progress::Stamp;
 
+use super::credits::Credits;
 use super::Tally;
 use crate::record::{KeyGroup, KeyNumber, RowBatch};
 use crate::EventTime;
@@ -29,13 +30,20 @@ pub struct Records<'scope> {
     pub width: usize,
     /// What keyed state counts.
     pub tally: Arc<Tally>,
+    /// Where whoever buffers the rows says so.
+    pub credits: Credits<'scope>,
 }
 
 impl<'scope> Records<'scope> {
     /// The records of both streams, which have the same values.
     pub fn concat(self, other: Self) -> Self {
         debug_assert_eq!(self.width, other.width);
-        Self { rows: self.rows.concat(other.rows), ends: self.ends.concat(other.ends), ..self }
+        Self {
+            rows: self.rows.concat(other.rows),
+            ends: self.ends.concat(other.ends),
+            credits: self.credits.concat(other.credits),
+            ..self
+        }
     }
 }
 
@@ -66,6 +74,11 @@ impl ByKeyGroup {
     }
 
     fn send<T: Clone, P: Push<Message<T, RowBatch>>>(part: &mut RowBatch, stamp: &Stamp<T>, pusher: &mut P) {
+        if part.len() < RowBatch::CAPACITY / 4 {
+            // Few rows must not keep the room of many while they wait in a channel.
+            Message::push_at(&mut part.take(), stamp.clone(), pusher);
+            return;
+        }
         let (origin, width) = (part.origin(), part.width());
         Message::push_at(part, stamp.clone(), pusher);
         // What came back is somebody's used allocation, or a default.

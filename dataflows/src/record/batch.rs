@@ -154,6 +154,20 @@ impl RowBatch {
         self.values.reserve_exact(Self::CAPACITY * width);
     }
 
+    /// Takes rows and dictionary changes into a batch that has no room for more, and keeps the allocations.
+    pub fn take(&mut self) -> Self {
+        let taken = Self {
+            origin: self.origin,
+            width: self.width,
+            heads: self.heads.as_slice().into(),
+            values: self.values.as_slice().into(),
+            learned: std::mem::take(&mut self.learned),
+            forgotten: std::mem::take(&mut self.forgotten),
+        };
+        self.clear();
+        taken
+    }
+
     /// Removes rows and dictionary changes, and keeps the allocations.
     pub fn clear(&mut self) {
         self.heads.clear();

@@ -99,6 +99,14 @@ impl Buckets {
         self.len == 0
     }
 
+    /// The time before which no row waits; [`EventTime::MAX`] if none does.
+    pub fn earliest(&self) -> EventTime {
+        let open = (0..SLOTS).find(|slot| self.slots[*slot as usize].len() > 0);
+        let open = open.map(|slot| (self.open << 5) + slot);
+        let first = open.or_else(|| self.first().map(|bucket| bucket << 5));
+        first.and_then(EventTime::from_millis).unwrap_or(EventTime::MAX)
+    }
+
     /// The keys of the rows that wait.
     pub fn keys(&self) -> impl Iterator<Item = KeyNumber> + '_ {
         let waiting = self.slots.iter().chain(&self.near).chain(self.far.values());
@@ -359,6 +367,9 @@ mod tests {
                 });
                 prop_assert_eq!(release_slow(&mut waiting, EventTime::from_micros(limit)), released);
                 prop_assert_eq!(waiting.len(), buckets.len());
+                let earliest = waiting.iter().map(|(time, ..)| *time).min();
+                prop_assert!(earliest.is_none_or(|time| buckets.earliest() <= time));
+                prop_assert_eq!(waiting.is_empty(), buckets.earliest() == EventTime::MAX);
             }
             let mut released = Vec::new();
             buckets.release(EventTime::MAX, |run| released.extend(run.rows().map(|(time, key, values)| (time, key.index(), values[0]))));

@@ -339,4 +339,9 @@ impl<S> Groups<S> {
     pub(super) fn keys(&self) -> usize {
         self.0.iter().map(Group::keys).sum()
     }
+
+    /// The time before which no timer is due.
+    pub(super) fn due(&self) -> EventTime {
+        self.0.iter().map(|group| group.due).min().unwrap_or(EventTime::MAX)
+    }
 }

@@ -310,7 +310,7 @@ fn script() -> impl Strategy<Value = Script> {
 
 fn limits() -> impl Strategy<Value = Limits> {
     // One or two keys of a group, or all.
-    prop::sample::select(vec![256, 512, 1_000_000]).prop_map(|keys| Limits { keys, state: 1 << 30 })
+    prop::sample::select(vec![256, 512, 1_000_000]).prop_map(|keys| Limits { keys, ..Limits::default() })
 }
 
 fn budget() -> impl Strategy<Value = Eager> {
