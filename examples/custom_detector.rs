@@ -16,7 +16,7 @@ struct Stuck {
 }
 
 /// Where a row of records began, and how many there are.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Run {
     anchor: f64,
     length: u32,

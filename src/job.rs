@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Barrier};
 
-use tidewatch_connectors::egress::{Egress, Output};
+use tidewatch_connectors::egress::{Announce, Egress, Output};
 use tidewatch_connectors::format::{CsvEncoder, JsonEncoder, TableEncoder};
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::recording::{Play, Recorder, Recording};
 use tidewatch_connectors::{Control, Ingested, Input, Schema, Sink};
 use tidewatch_dataflows::logic::{DynLogic, Selection, Threshold, Verdict};
-use tidewatch_dataflows::operators::{Keyed, Limits};
+use tidewatch_dataflows::operators::{Eager, Keyed, Limits};
 use tidewatch_dataflows::{pipelines, EventTime, Logic, Name, Record};
-use timely::dataflow::operators::vec::Filter;
+use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::Inspect;
 use timely::worker::Worker;
 use tracing::info;
@@ -36,6 +36,7 @@ struct Parts {
     inputs: Vec<Input>,
     schema: Schema,
     within: Option<Arc<Within>>,
+    eager: Eager,
 }
 
 /// Puts the logic of a job inside another one.
@@ -57,7 +58,9 @@ impl Job {
             .map(|source| input::open(source, file.limits, registry))
             .collect::<Result<_, _>>()?;
         let schema = inputs.first().map(|input| input.schema().clone()).unwrap_or_default();
-        let job = Self(Arc::new(Parts { file, registry: registry.clone(), inputs, schema, within: None }));
+        let parts =
+            Parts { file, registry: registry.clone(), inputs, schema, within: None, eager: Eager::default() };
+        let job = Self(Arc::new(parts));
         job.logic(false)?;
         Ok(job)
     }
@@ -113,6 +116,11 @@ impl Job {
     /// The same job with its logic inside another one, as a test that watches state puts it.
     pub fn within(&self, within: Arc<Within>) -> Self {
         Self(Arc::new(Parts { within: Some(within), ..Parts::clone(&self.0) }))
+    }
+
+    /// The same job with another budget for what is provisional, which changes nothing that is final.
+    pub fn eager(&self, eager: Eager) -> Self {
+        Self(Arc::new(Parts { eager, ..Parts::clone(&self.0) }))
     }
 
     /// The pipeline's sinks; its anomalies go to standard output if it has none.
@@ -194,8 +202,9 @@ impl Job {
         opened: &Barrier,
         outputs: Vec<(Stream, Output)>,
     ) -> Result<(), Error> {
-        let wants_all = outputs.iter().any(|(stream, _)| *stream == Stream::Verdicts);
-        let logic = self.logic(wants_all)?;
+        let wants = |wanted| outputs.iter().any(|(stream, _)| *stream == wanted);
+        let (logic, provisional) = (self.logic(wants(Stream::Verdicts))?, wants(Stream::Provisional));
+        let eager = self.0.eager;
         let tally = Control::current().tally().clone();
         let limits = self.0.file.limits;
         let limits = Limits {
@@ -207,7 +216,12 @@ impl Job {
             // A sink may empty a file, so none is opened before it is known that the run can start.
             opened.wait();
             let Some(Ingested { records, late, malformed }) = ingested else { return };
-            let keyed = records.keyed_within(limits, logic);
+            let keyed = match provisional {
+                true => records.keyed_eagerly(limits, eager, logic),
+                false => records.keyed_within(limits, logic),
+            };
+            let provisional =
+                keyed.provisional.flat_map(|revision| revision.only(|verdict| verdict.anomalous));
             let verdicts = keyed.emitted;
             let anomalies = verdicts
                 .clone()
@@ -217,6 +231,7 @@ impl Job {
                 match stream {
                     Stream::Anomalies => anomalies.clone().egress(output),
                     Stream::Verdicts => verdicts.clone().egress(output),
+                    Stream::Provisional => provisional.clone().announce(output),
                     Stream::Late => late.clone().egress(output),
                     Stream::DeadLetters => malformed.clone().egress(output),
                     Stream::Evictions => keyed.evicted.clone().egress(output),

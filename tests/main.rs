@@ -11,6 +11,7 @@ mod ingest;
 mod layering;
 #[cfg(target_os = "linux")]
 mod memory;
+mod provisional;
 mod readme;
 mod registered;
 mod replay;

@@ -4,10 +4,12 @@
 //! it to the sink once. So a sink's bytes depend on the events alone. It tells each worker how many of its events it has
 //! taken, so that none sends more than a sink can write ([`Pressure`]).
 
+mod announce;
+
 use std::collections::BTreeMap;
 
 use tidewatch_dataflows::operators::Pressure;
-use tidewatch_dataflows::{Event, EventTime};
+use tidewatch_dataflows::{Describe, Event, EventTime};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -19,6 +21,8 @@ use timely::ExchangeData;
 
 use crate::format::{CsvEncoder, Encoder, JsonEncoder, TableEncoder};
 use crate::{Control, Error, Message, Schema, Sink};
+
+pub use announce::Announce;
 
 /// Opens a sink; called on the one worker that writes to it.
 type OpenSink = Box<dyn FnOnce() -> Result<Box<dyn Sink>, Error>>;
@@ -64,62 +68,94 @@ pub trait Egress {
 
 impl<E: Event> Egress for StreamVec<'_, EventTime, E> {
     fn egress(self, output: Output) {
-        let control = Control::current();
-        let (scope, pressure) = (self.scope(), Control::pressure());
-        let is_writer = scope.index() == 0;
-        let sent = sent(self, pressure.clone());
-        let mut builder = OperatorBuilder::new("Egress".to_owned(), scope);
-        let mut input = builder.new_input(sent, Exchange::new(|_: &Sent<E>| 0));
-        let (_, written) = builder.new_output::<Vec<()>>();
-        // Connected to the events, so that whoever hears of them is there as long as they are.
-        let (taken_output, taken_events) = builder.new_output();
-        let mut taken_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Taken>>>::from(taken_output);
-        builder.build(move |mut capabilities| {
-            capabilities.truncate(1);
-            let mut writer = is_writer.then(|| Writer::new(output, &control)).flatten();
-            let mut capability = capabilities.pop();
-            let mut waiting = BTreeMap::<EventTime, Vec<E>>::new();
-            let none = CapabilitySet::new();
+        let mut waiting = BTreeMap::<EventTime, Vec<E>>::new();
+        deliver(self, "Egress", output, move |writer, come, frontier| {
+            for event in come.drain(..) {
+                waiting.entry(event.time()).or_default().push(event);
+            }
+            let open = match frontier {
+                Frontier::Stays => return Ok(()),
+                Frontier::Reaches(limit) => waiting.split_off(&limit),
+                Frontier::Ends => BTreeMap::new(),
+            };
+            let mut closed = std::mem::replace(&mut waiting, open);
+            // Stable: events that are equal in the order come from one key, in the order of their emission.
+            closed.values_mut().for_each(|events| events.sort_by(E::order));
+            let events = closed.iter().flat_map(|(time, events)| events.iter().map(|event| (*time, event)));
+            writer.write(events, frontier)
+        });
+    }
+}
 
-            move |frontiers| {
-                {
-                    let mut output = taken_output.activate();
-                    let mut session = output.session(&none);
-                    input.for_each(|_, sent| {
-                        for (worker, events) in sent.drain(..) {
-                            session.give((worker, events.len() as u64));
-                            for event in events {
-                                waiting.entry(event.time()).or_default().push(event);
-                            }
-                        }
-                    });
-                }
-                let Some(held) = &mut capability else { return };
-                let limit = frontiers[0].frontier().first().copied();
-                if limit.is_some_and(|limit| limit <= *held.time()) {
-                    return;
-                }
-                let open = match limit {
-                    Some(limit) => waiting.split_off(&limit),
-                    None => BTreeMap::new(),
-                };
-                let closed = std::mem::replace(&mut waiting, open);
+/// What the frontier of what comes to a sink has done.
+#[derive(Clone, Copy)]
+enum Frontier {
+    Stays,
+    Reaches(EventTime),
+    Ends,
+}
+
+/// Brings events to the worker that writes them, and tells who has sent them that they were taken. There `write` is given
+/// what has come whenever something has, or the frontier has moved.
+fn deliver<E: ExchangeData>(
+    events: StreamVec<'_, EventTime, E>,
+    name: &str,
+    output: Output,
+    mut write: impl FnMut(&mut Writer, &mut Vec<E>, Frontier) -> Result<(), Error> + 'static,
+) {
+    let control = Control::current();
+    let (scope, pressure) = (events.scope(), Control::pressure());
+    let is_writer = scope.index() == 0;
+    let sent = sent(events, pressure.clone());
+    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
+    let mut input = builder.new_input(sent, Exchange::new(|_: &Sent<E>| 0));
+    let (_, written) = builder.new_output::<Vec<()>>();
+    // Connected to the events, so that whoever hears of them is there as long as they are.
+    let (taken_output, taken) = builder.new_output();
+    let mut taken_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Taken>>>::from(taken_output);
+    builder.build(move |mut capabilities| {
+        capabilities.truncate(1);
+        let mut writer = is_writer.then(|| Writer::new(output, &control)).flatten();
+        let mut capability = capabilities.pop();
+        let mut come = Vec::new();
+        let none = CapabilitySet::new();
+
+        move |frontiers| {
+            {
+                let mut output = taken_output.activate();
+                let mut session = output.session(&none);
+                input.for_each(|_, sent| {
+                    for (worker, mut events) in sent.drain(..) {
+                        session.give((worker, events.len() as u64));
+                        come.append(&mut events);
+                    }
+                });
+            }
+            let Some(held) = &mut capability else { return };
+            let frontier = match frontiers[0].frontier().first() {
+                None => Frontier::Ends,
+                Some(limit) if *limit > *held.time() => Frontier::Reaches(*limit),
+                Some(_) => Frontier::Stays,
+            };
+            if !come.is_empty() || !matches!(frontier, Frontier::Stays) {
                 if let Some(writer) = writer.as_mut().filter(|_| !control.failed()) {
-                    if let Err(error) = writer.write(closed, limit) {
+                    if let Err(error) = write(writer, &mut come, frontier) {
                         control.fail(error);
                     }
                 }
-                // What was written is written: only now may a probe pass it.
-                match limit {
-                    Some(limit) => held.downgrade(&limit),
-                    None => capability = None,
-                }
+                come.clear();
             }
-        });
-        take(taken_events, pressure);
-        let (probe, _) = written.probe();
-        Control::await_probe(probe);
-    }
+            // What was written is written: only now may a probe pass it.
+            match frontier {
+                Frontier::Stays => {}
+                Frontier::Reaches(limit) => held.downgrade(&limit),
+                Frontier::Ends => capability = None,
+            }
+        }
+    });
+    take(taken, pressure);
+    let (probe, _) = written.probe();
+    Control::await_probe(probe);
 }
 
 /// Events with the worker that sent them.
@@ -161,6 +197,8 @@ struct Writer {
     encoder: Box<dyn Encoder>,
     wrote_header: bool,
     bytes: Vec<u8>,
+    /// The frontier up to which everything was written.
+    frontier: EventTime,
 }
 
 impl Writer {
@@ -170,7 +208,13 @@ impl Writer {
             return None;
         }
         match (output.open)() {
-            Ok(sink) => Some(Self { sink, encoder: output.encoder, wrote_header: false, bytes: Vec::new() }),
+            Ok(sink) => Some(Self {
+                sink,
+                encoder: output.encoder,
+                wrote_header: false,
+                bytes: Vec::new(),
+                frontier: EventTime::MIN,
+            }),
             Err(error) => {
                 control.fail(error);
                 None
@@ -178,30 +222,34 @@ impl Writer {
         }
     }
 
-    /// Writes the events of closed times.
-    fn write<E: Event>(
+    /// Writes events in the order given.
+    fn write<'a, E: Describe + 'a>(
         &mut self,
-        mut closed: BTreeMap<EventTime, Vec<E>>,
-        frontier: Option<EventTime>,
+        events: impl Iterator<Item = (EventTime, &'a E)>,
+        frontier: Frontier,
     ) -> Result<(), Error> {
+        let frontier = match frontier {
+            Frontier::Reaches(limit) => {
+                self.frontier = limit;
+                Some(limit)
+            }
+            Frontier::Stays => Some(self.frontier),
+            Frontier::Ends => None,
+        };
         if !self.sink.wants_payloads() {
             return self.sink.write(&[], frontier);
         }
         self.bytes.clear();
         let mut ends = Vec::new();
-        for (time, events) in &mut closed {
-            // Stable: events that are equal in the order come from one key, in the order of their emission.
-            events.sort_by(E::order);
-            for event in events {
-                if !self.wrote_header {
-                    self.wrote_header = true;
-                    if self.encoder.header(event, &mut self.bytes) {
-                        ends.push((*time, self.bytes.len()));
-                    }
+        for (time, event) in events {
+            if !self.wrote_header {
+                self.wrote_header = true;
+                if self.encoder.header(event, &mut self.bytes) {
+                    ends.push((time, self.bytes.len()));
                 }
-                self.encoder.encode(event, &mut self.bytes);
-                ends.push((*time, self.bytes.len()));
             }
+            self.encoder.encode(event, &mut self.bytes);
+            ends.push((time, self.bytes.len()));
         }
         let mut start = 0;
         let messages: Vec<_> = ends

@@ -4,19 +4,21 @@ use tidewatch_dataflows::EventTime;
 
 use crate::Error;
 
-/// An encoded event.
+/// An encoded event, or revision of one.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// The logical time under which it is final.
+    /// The logical time under which the event is final.
     pub time: EventTime,
     /// The event in the sink's format, without a separator.
     pub payload: &'a [u8],
 }
 
-/// Something that final events can be written to; used by one worker at a time, from its own thread.
+/// Something that events can be written to; used by one worker at a time, from its own thread.
 pub trait Sink {
     /// Writes the events of all times below `frontier` that no earlier call has written, in their final order.
     /// `frontier` is `None` once no event will follow.
+    ///
+    /// Revisions of events that are not final come as they are made, at times not below the `frontier` of the call before.
     ///
     /// When it returns, the events are where the next reader sees them.
     ///

@@ -36,7 +36,7 @@ const LEARNABLE: f64 = 1e150;
 /// * Scores are finite and at least 0 whatever the finite values, and no value makes all later scores the same.
 pub trait Detector: 'static {
     /// What it remembers of one key.
-    type State: Serialize + DeserializeOwned + 'static;
+    type State: Clone + Serialize + DeserializeOwned + 'static;
 
     /// The name under which pipeline files know it.
     fn name(&self) -> &'static str;

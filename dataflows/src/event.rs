@@ -1,5 +1,7 @@
 //! What leaves a dataflow, and how it describes itself to any format.
 
+mod revision;
+
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +9,8 @@ use timely::ExchangeData;
 
 use crate::record::KeyGroup;
 use crate::{EventTime, Key, Record};
+
+pub use revision::{Change, Revision, RevisionId};
 
 /// Receives the fields of something in a fixed order; each output format is one implementation.
 pub trait Fields {
@@ -45,7 +49,7 @@ pub trait Event: Describe + ExchangeData + Clone {
 }
 
 /// What a key's logic emitted, with the key and the time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Emission<O> {
     /// The time of the record or timer that caused it.
     pub time: EventTime,
@@ -73,15 +77,28 @@ impl<O: Describe + Ranked + ExchangeData + Clone> Event for Emission<O> {
     }
 }
 
-/// An order among what one key emits at one time.
+/// How one thing that a key emits at a time compares with another.
 pub trait Ranked {
-    /// By default, the order of emission.
+    /// The order among them; by default, that of emission.
     fn rank(&self, _other: &Self) -> Ordering {
         Ordering::Equal
     }
+
+    /// What names it among them, as the name of a detection does; by default, all are of one series.
+    fn series(&self) -> &str {
+        ""
+    }
+
+    /// Whether the other says the very same, bit for bit.
+    fn same(&self, other: &Self) -> bool;
 }
 
-impl Ranked for Record {}
+impl Ranked for Record {
+    fn same(&self, other: &Self) -> bool {
+        let bits = |record: &Self| record.values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        self.time == other.time && bits(self) == bits(other)
+    }
+}
 
 impl Describe for Record {
     fn describe(&self, fields: &mut dyn Fields) {
@@ -91,7 +108,11 @@ impl Describe for Record {
     }
 }
 
-impl Ranked for f64 {}
+impl Ranked for f64 {
+    fn same(&self, other: &Self) -> bool {
+        self.to_bits() == other.to_bits()
+    }
+}
 
 impl Describe for f64 {
     fn describe(&self, fields: &mut dyn Fields) {

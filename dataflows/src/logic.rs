@@ -36,7 +36,7 @@ pub use window::{Aggregate, Gap, Window};
 /// * Emitted times never fall below the time of the record or timer that caused them, and are below
 ///   [`EventTime::MAX`].
 /// * `on_time(state, t)` at the deadline `t` moves `deadline(state)` past `t`, or to `None`, in bounded time.
-/// * `restore(save(state))` behaves like `state`.
+/// * `restore(save(state))` and `copy(state)` behave like `state`.
 pub trait Logic: 'static {
     /// What it takes.
     type In: 'static;
@@ -77,6 +77,15 @@ pub trait Logic: 'static {
     /// An estimate of the bytes that a state occupies.
     fn memory(&self, _state: &Self::State) -> usize {
         size_of::<Self::State>()
+    }
+
+    /// A state that behaves as this one does; by default, one that was saved and restored.
+    ///
+    /// Copies are made of states for which something is to be said before it is final.
+    fn copy(&self, state: &Self::State) -> Self::State {
+        let mut bytes = Vec::new();
+        self.save(state, &mut bytes);
+        self.restore(&mut &bytes[..]).expect("a logic restores what it saves")
     }
 
     /// Appends the state to a snapshot.

@@ -1,12 +1,16 @@
 //! Extension traits on streams: one operator, one file.
 
+mod accumulate;
+mod count_open;
 pub mod credits;
 pub mod keyed;
 mod pressure;
 mod records;
 pub mod tally;
 
-pub use keyed::{Keyed, KeyedStreams, Limits};
+pub use accumulate::Accumulate;
+pub use count_open::CountOpen;
+pub use keyed::{Eager, Keyed, KeyedStreams, Limits};
 pub use pressure::Pressure;
 pub use records::Records;
 pub use tally::Tally;

@@ -210,6 +210,8 @@ pub enum Stream {
     Anomalies,
     /// Every verdict.
     Verdicts,
+    /// The anomalous verdicts before they are final, and what becomes of them.
+    Provisional,
     /// The records behind the watermark.
     Late,
     /// The payloads that are not records.
@@ -220,14 +222,15 @@ pub enum Stream {
 
 impl Stream {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Anomalies, Self::Verdicts, Self::Late, Self::DeadLetters, Self::Evictions];
+    pub const ALL: [Self; 6] =
+        [Self::Anomalies, Self::Verdicts, Self::Provisional, Self::Late, Self::DeadLetters, Self::Evictions];
 
     /// The name in pipeline files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Anomalies => "anomalies",
             Self::Verdicts => "verdicts",
+            Self::Provisional => "provisional",
             Self::Late => "late",
             Self::DeadLetters => "dead_letters",
             Self::Evictions => "evictions",

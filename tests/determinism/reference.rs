@@ -9,7 +9,7 @@ use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::memory::MemoryRecord;
 use tidewatch_connectors::Schema;
 use tidewatch_dataflows::event::{Emission, Event, KeyCause, KeyEvent};
-use tidewatch_dataflows::operators::Limits;
+use tidewatch_dataflows::operators::{Eager, Limits};
 use tidewatch_dataflows::record::KEY_GROUPS;
 use tidewatch_dataflows::state::{self, StateError};
 use tidewatch_dataflows::{EventTime, Key, KeyId, Logic, Offset, PartitionId, Record, Span, Watermark};
@@ -243,8 +243,9 @@ fn inputs() -> impl Strategy<Value = Partitions> {
 }
 
 fn settings() -> impl Strategy<Value = Setting> {
-    (1u16..4, 1usize..9, prop::option::of(any::<u64>()), any::<bool>()).prop_map(
-        |(workers, batch, shuffle, snapshotting)| Setting {
+    let budget = prop::option::of((0usize..9).prop_map(|records| Eager { records, ..Eager::default() }));
+    (1u16..4, 1usize..9, prop::option::of(any::<u64>()), any::<bool>(), budget).prop_map(
+        |(workers, batch, shuffle, snapshotting, eager)| Setting {
             processes: 1,
             workers,
             pace: Pace { batch, shuffle, dictionary: batch },
@@ -252,6 +253,7 @@ fn settings() -> impl Strategy<Value = Setting> {
             arrival: None,
             recorded: None,
             alone: false,
+            eager,
         },
     )
 }

@@ -70,6 +70,9 @@ impl<L: Logic> Logic for Snapshotting<L> {
     fn memory(&self, state: &L::State) -> usize {
         self.logic.memory(state) - self.overhead
     }
+    fn copy(&self, state: &L::State) -> L::State {
+        self.logic.copy(state)
+    }
     fn save(&self, state: &L::State, out: &mut Vec<u8>) {
         self.logic.save(state, out);
     }

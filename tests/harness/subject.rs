@@ -10,9 +10,10 @@ use tidewatch::job::Job;
 use tidewatch::mesh::{Member, Secret};
 use tidewatch::registry::{Registry, SourceInfo};
 use tidewatch::Error;
-use tidewatch_connectors::egress::{Egress, Output as Sinking};
+use tidewatch_connectors::egress::{Announce, Egress, Output as Sinking};
 use tidewatch_connectors::memory::{Memory, MemoryRecord, MemorySink};
 use tidewatch_connectors::{Control, Ingested, Input, Schema};
+use tidewatch_dataflows::event::Revision;
 use tidewatch_dataflows::logic::AnyState;
 use tidewatch_dataflows::operators::{Keyed, KeyedStreams, Limits};
 use tidewatch_dataflows::{Emission, Event, EventTime, Logic, Record};
@@ -37,6 +38,15 @@ impl Sinks {
 
     fn take<E: Event>(&self, name: &str, schema: &Schema, stream: StreamVec<'_, EventTime, E>) {
         stream.egress(Sinking::json(self.0[name].clone(), schema.clone()));
+    }
+
+    fn announce<O: Output>(
+        &self,
+        name: &str,
+        schema: &Schema,
+        stream: StreamVec<'_, EventTime, Revision<O>>,
+    ) {
+        stream.announce(Sinking::json(self.0[name].clone(), schema.clone()));
     }
 
     fn captured(&self) -> Captured {
@@ -89,6 +99,8 @@ const STREAMS: [(&str, Stream); 5] = [
     ("evictions", Stream::Evictions),
 ];
 
+const PROVISIONAL: (&str, Stream) = ("provisional", Stream::Provisional);
+
 impl Subject for Pipeline {
     fn run(&self, feed: &Feed, setting: &Setting) -> Result<Captured, Error> {
         let mut job = self.job(feed)?.at_pace(setting.pace);
@@ -97,15 +109,20 @@ impl Subject for Pipeline {
             let overhead = size_of::<AnyState>();
             job = job.within(Arc::new(move |logic| Snapshotting { logic, overhead }.erased()));
         }
-        let sinks = Sinks::new(&STREAMS.map(|(name, _)| name));
+        if let Some(eager) = setting.eager {
+            job = job.eager(eager);
+        }
+        let streams = STREAMS.into_iter().take(if setting.alone { 1 } else { STREAMS.len() });
+        let streams: Vec<_> = streams.chain(setting.eager.map(|_| PROVISIONAL)).collect();
+        let sinks = Sinks::new(&streams.iter().map(|(name, _)| *name).collect::<Vec<_>>());
         let outputs = {
-            let (job, sinks, alone) = (job.clone(), sinks.clone(), setting.alone);
+            let (job, sinks) = (job.clone(), sinks.clone());
             move || {
                 let output = |(name, stream): (&str, Stream)| {
                     let sink = sinks.0[name].clone();
                     (stream, job.encoded(move || Ok(Box::new(sink)), SinkFormat::Json))
                 };
-                STREAMS.into_iter().take(if alone { 1 } else { STREAMS.len() }).map(output).collect()
+                streams.iter().copied().map(output).collect()
             }
         };
         let outputs = Arc::new(outputs);
@@ -180,12 +197,18 @@ where
 {
     fn run(&self, feed: &Feed, setting: &Setting) -> Result<Captured, Error> {
         let (make, limits, snapshotting) = (self.make.clone(), self.limits, setting.snapshotting);
-        run(feed, setting, &["emitted", "evictions", "late"], move |ingested, sinks, schema| {
-            let logic = make();
-            let KeyedStreams { emitted, evicted } = match snapshotting {
-                true => ingested.records.keyed_within(limits, Snapshotting { logic, overhead: 0 }),
-                false => ingested.records.keyed_within(limits, logic),
+        let eager = setting.eager;
+        let streams = ["emitted", "evictions", "late"].into_iter().chain(eager.map(|_| "provisional"));
+        run(feed, setting, &streams.collect::<Vec<_>>(), move |ingested, sinks, schema| {
+            let (logic, records) = (make(), ingested.records);
+            let KeyedStreams { emitted, evicted, provisional } = match (snapshotting, eager) {
+                (true, _) => records.keyed_within(limits, Snapshotting { logic, overhead: 0 }),
+                (false, Some(eager)) => records.keyed_eagerly(limits, eager, logic),
+                (false, None) => records.keyed_within(limits, logic),
             };
+            if eager.is_some() {
+                sinks.announce("provisional", schema, provisional);
+            }
             sinks.take("emitted", schema, emitted);
             sinks.take("evictions", schema, evicted);
             sinks.take("late", schema, ingested.late);

@@ -1,6 +1,7 @@
 //! Scores each record with a detector.
 
 use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -13,7 +14,7 @@ use crate::state::{self, StateError};
 use crate::{EventTime, Key, Record};
 
 /// What a detector and its threshold say of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Verdict {
     /// The name of the detection in the pipeline.
     pub detector: Name,
@@ -31,6 +32,46 @@ pub struct Verdict {
     pub attribution: Option<Name>,
     /// Whether the threshold calls it an anomaly.
     pub anomalous: bool,
+    /// Whether the key becomes anomalous with it, or ceases to be; noticed on [demand](super::Threshold::and_turns), and
+    /// not written out.
+    pub turned: bool,
+}
+
+impl Verdict {
+    /// All that it says, numbers by their bits: an order is needed, not a particular one.
+    fn bits(&self) -> impl Ord + Hash {
+        let Self { detector, value, score, expected, lower, upper, attribution, anomalous, turned } = *self;
+        let numbers = [value, score, expected, lower, upper].map(|number| number.map(f64::to_bits));
+        (detector, numbers, attribution, anomalous, turned)
+    }
+}
+
+/// Bit for bit.
+impl PartialEq for Verdict {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits() == other.bits()
+    }
+}
+
+impl Eq for Verdict {}
+
+/// Some total order, so that verdicts can be sorted; it means nothing.
+impl Ord for Verdict {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bits().cmp(&other.bits())
+    }
+}
+
+impl PartialOrd for Verdict {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for Verdict {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bits().hash(state);
+    }
 }
 
 impl Describe for Verdict {
@@ -49,6 +90,12 @@ impl Describe for Verdict {
 impl Ranked for Verdict {
     fn rank(&self, other: &Self) -> Ordering {
         self.detector.cmp(&other.detector)
+    }
+    fn series(&self) -> &str {
+        &self.detector
+    }
+    fn same(&self, other: &Self) -> bool {
+        self == other
     }
 }
 
@@ -103,7 +150,7 @@ fn score_one<D: Detector>(detector: &D, state: &mut D::State, time: EventTime, v
 fn verdict(detector: Name, attribution: Option<Name>, value: f64, score: Score) -> Verdict {
     let Score { score, expected, lower, upper, .. } = score;
     let value = Some(value).filter(|value| value.is_finite());
-    Verdict { detector, value, score, expected, lower, upper, attribution, anomalous: false }
+    Verdict { detector, value, score, expected, lower, upper, attribution, anomalous: false, turned: false }
 }
 
 /// The seed of a key's random numbers: a hash of the detector's name and the key.
@@ -156,6 +203,10 @@ impl<D: Detector> Logic for Detect<D> {
         Detector::memory(&self.detector, state)
     }
 
+    fn copy(&self, state: &D::State) -> D::State {
+        state.clone()
+    }
+
     fn save(&self, state: &D::State, out: &mut Vec<u8>) {
         save(&self.detector, state, out);
     }
@@ -190,6 +241,10 @@ impl<D: Detector> Logic for D {
     #[inline]
     fn memory(&self, state: &Self::State) -> usize {
         Detector::memory(self, state)
+    }
+
+    fn copy(&self, state: &Self::State) -> Self::State {
+        state.clone()
     }
 
     fn save(&self, state: &Self::State, out: &mut Vec<u8>) {

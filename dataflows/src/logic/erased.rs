@@ -18,6 +18,7 @@ pub trait ErasedLogic<I, O> {
     fn on_time(&self, state: &mut dyn Any, time: EventTime, out: &mut dyn FnMut(EventTime, O));
     fn on_end(&self, state: &mut dyn Any, out: &mut dyn FnMut(EventTime, O));
     fn memory(&self, state: &dyn Any) -> usize;
+    fn copy(&self, state: &dyn Any) -> AnyState;
     fn save(&self, state: &dyn Any, out: &mut Vec<u8>);
     fn restore(&self, bytes: &mut &[u8]) -> Result<AnyState, StateError>;
 }
@@ -54,6 +55,9 @@ impl<L: Logic> ErasedLogic<L::In, L::Out> for L {
     }
     fn memory(&self, state: &dyn Any) -> usize {
         Logic::memory(self, known(state))
+    }
+    fn copy(&self, state: &dyn Any) -> AnyState {
+        Box::new(Logic::copy(self, known(state)))
     }
     fn save(&self, state: &dyn Any, out: &mut Vec<u8>) {
         Logic::save(self, known(state), out);
@@ -100,6 +104,9 @@ impl<I: 'static, O: 'static> Logic for DynLogic<I, O> {
     }
     fn memory(&self, state: &AnyState) -> usize {
         size_of::<AnyState>() + self.0.memory(state.as_ref())
+    }
+    fn copy(&self, state: &AnyState) -> AnyState {
+        self.0.copy(state.as_ref())
     }
     fn save(&self, state: &AnyState, out: &mut Vec<u8>) {
         self.0.save(state.as_ref(), out);

@@ -63,6 +63,10 @@ impl<L: Logic> Logic for Every<L> {
             + self.0.iter().zip(states).map(|(logic, state)| logic.memory(state)).sum::<usize>()
     }
 
+    fn copy(&self, states: &Self::State) -> Self::State {
+        self.0.iter().zip(states).map(|(logic, state)| logic.copy(state)).collect()
+    }
+
     fn save(&self, states: &Self::State, out: &mut Vec<u8>) {
         for (logic, state) in self.0.iter().zip(states) {
             logic.save(state, out);

@@ -135,8 +135,13 @@ impl Logic for Silence {
             upper: None,
             attribution: None,
             anomalous: false,
+            turned: false,
         };
         out(time, verdict);
+    }
+
+    fn copy(&self, last: &Option<EventTime>) -> Option<EventTime> {
+        *last
     }
 
     fn save(&self, last: &Option<EventTime>, out: &mut Vec<u8>) {

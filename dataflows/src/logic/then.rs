@@ -88,6 +88,10 @@ impl<A: Logic, B: Logic<In = A::Out>> Logic for Then<A, B> {
         self.first.memory(first) + self.second.memory(second)
     }
 
+    fn copy(&self, (first, second): &Self::State) -> Self::State {
+        (self.first.copy(first), self.second.copy(second))
+    }
+
     fn save(&self, (first, second): &Self::State, out: &mut Vec<u8>) {
         self.first.save(first, out);
         self.second.save(second, out);

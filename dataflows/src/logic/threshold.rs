@@ -14,6 +14,7 @@ pub struct Threshold {
     threshold: f64,
     clear: f64,
     all: bool,
+    turns: bool,
 }
 
 /// Emits the verdicts with a score of at least `threshold`, marked as anomalous.
@@ -23,7 +24,7 @@ pub struct Threshold {
 /// Panics if `threshold` is NaN. Use [`Threshold::new`] for a number from outside.
 pub fn above(threshold: f64) -> Threshold {
     assert!(!threshold.is_nan(), "a threshold is a number");
-    Threshold { threshold, clear: threshold, all: false }
+    Threshold { threshold, clear: threshold, all: false, turns: false }
 }
 
 impl Threshold {
@@ -42,7 +43,7 @@ impl Threshold {
     pub fn new(threshold: f64, clear: f64) -> Result<Self, ParamError> {
         let threshold = Self::THRESHOLD.number(threshold)?;
         if clear <= threshold {
-            Ok(Self { threshold, clear, all: false })
+            Ok(Self { threshold, clear, all: false, turns: false })
         } else {
             let reason = format!("is {clear}, which must not be above the threshold, {threshold}");
             Err(ParamError::Conflict { name: "clear", reason })
@@ -52,6 +53,14 @@ impl Threshold {
     /// Emits every verdict, marked or not, instead of the anomalous ones alone.
     pub fn and_normal(mut self) -> Self {
         self.all = true;
+        self
+    }
+
+    /// Marks the verdicts with which a key becomes anomalous, or ceases to be ([`Verdict::turned`]), and emits also the
+    /// latter: so one can tell which anomalies are open, as
+    /// [`CountOpen`](crate::operators::CountOpen) does.
+    pub fn and_turns(mut self) -> Self {
+        self.turns = true;
         self
     }
 }
@@ -74,13 +83,19 @@ impl Logic for Threshold {
         input: &Verdict,
         out: &mut impl FnMut(EventTime, Verdict),
     ) {
+        let was = *anomalous;
         if let Some(score) = input.score {
-            *anomalous = score >= if *anomalous { self.clear } else { self.threshold };
+            *anomalous = score >= if was { self.clear } else { self.threshold };
         }
+        let turned = self.turns && *anomalous != was;
         let anomalous = *anomalous && input.score.is_some();
-        if anomalous || self.all {
-            out(time, Verdict { anomalous, ..*input });
+        if anomalous || turned || self.all {
+            out(time, Verdict { anomalous, turned, ..*input });
         }
+    }
+
+    fn copy(&self, state: &bool) -> bool {
+        *state
     }
 
     fn save(&self, state: &bool, out: &mut Vec<u8>) {
@@ -99,8 +114,12 @@ mod tests {
     use super::*;
 
     fn marks(threshold: Threshold, scores: &[Option<f64>]) -> Vec<bool> {
+        verdicts(threshold, scores).into_iter().map(|verdict| verdict.anomalous).collect()
+    }
+
+    fn verdicts(threshold: Threshold, scores: &[Option<f64>]) -> Vec<Verdict> {
         let mut state = threshold.start(&Key::new("k"));
-        let mut marks = Vec::new();
+        let mut verdicts = Vec::new();
         for score in scores {
             let verdict = Verdict {
                 detector: "d".into(),
@@ -111,12 +130,12 @@ mod tests {
                 upper: None,
                 attribution: None,
                 anomalous: false,
+                turned: false,
             };
-            threshold.on_record(&mut state, EventTime::MIN, &verdict, &mut |_, verdict| {
-                marks.push(verdict.anomalous)
-            });
+            threshold
+                .on_record(&mut state, EventTime::MIN, &verdict, &mut |_, verdict| verdicts.push(verdict));
         }
-        marks
+        verdicts
     }
 
     /// Whether each verdict is anomalous: the last score that was not between the two bounds says so.
@@ -150,6 +169,28 @@ mod tests {
         let threshold = Threshold::new(4.0, 3.0).unwrap();
         assert_eq!(vec![false, true, true, true, false, false], marks(threshold.and_normal(), &scores));
         assert_eq!(vec![true, true, true], marks(threshold, &scores));
+    }
+
+    #[test]
+    fn turns_are_the_first_verdicts_of_a_kind() {
+        let scores = [Some(1.0), Some(5.0), None, Some(3.5), Some(2.0), Some(1.0), Some(6.0)];
+        let threshold = Threshold::new(4.0, 3.0).unwrap();
+        let turns = |threshold: Threshold| {
+            let verdicts = verdicts(threshold.and_turns(), &scores).into_iter();
+            verdicts.map(|verdict| (verdict.score, verdict.anomalous, verdict.turned)).collect::<Vec<_>>()
+        };
+        let expected = [
+            (Some(5.0), true, true),
+            (Some(3.5), true, false),
+            (Some(2.0), false, true),
+            (Some(6.0), true, true),
+        ];
+        assert_eq!(expected.to_vec(), turns(threshold));
+        let mut all = turns(threshold.and_normal());
+        assert_eq!(7, all.len());
+        all.retain(|(_, anomalous, turned)| *anomalous || *turned);
+        assert_eq!(expected.to_vec(), all);
+        assert!(verdicts(threshold.and_normal(), &scores).iter().all(|verdict| !verdict.turned));
     }
 
     #[test]

@@ -246,6 +246,10 @@ impl Logic for Window {
         state.memory()
     }
 
+    fn copy(&self, state: &WindowState) -> WindowState {
+        state.clone()
+    }
+
     fn save(&self, state: &WindowState, out: &mut Vec<u8>) {
         save(&VERSION, out);
         save(state, out);

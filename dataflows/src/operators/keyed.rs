@@ -11,6 +11,7 @@
 
 mod advance;
 mod buckets;
+mod eager;
 mod group;
 mod sight;
 
@@ -28,13 +29,15 @@ use timely::ExchangeData;
 
 use advance::Advance;
 pub use buckets::{Buckets, PartitionNumber, Row, Run, Stretch};
+pub use eager::Eager;
+use eager::Provisions;
 use group::{Groups, Outputs};
 use sight::Sight;
 
 use super::credits::{Meter, Notice};
 use super::records::by_key_group;
 use super::Records;
-use crate::event::{Emission, KeyEvent};
+use crate::event::{Emission, KeyEvent, Ranked, Revision};
 use crate::record::{KeyNumber, Recoding, RowBatch, KEY_GROUPS};
 use crate::underway::tell_by;
 use crate::{EventTime, Logic, Record};
@@ -82,6 +85,11 @@ pub struct KeyedStreams<'scope, O> {
     pub emitted: StreamVec<'scope, EventTime, Emission<O>>,
     /// The keys whose state a limit took.
     pub evicted: StreamVec<'scope, EventTime, KeyEvent>,
+    /// What is said before it is final, and what becomes of it: empty but for [`Keyed::keyed_eagerly`].
+    ///
+    /// Each change is sent at once, at whatever event time; so the order depends on when records arrive. What the changes
+    /// add up to does not: up to the frontier, that is what was emitted ([`Revision::updates`]).
+    pub provisional: StreamVec<'scope, EventTime, Revision<O>>,
 }
 
 /// Extension trait for running a logic per key.
@@ -99,6 +107,14 @@ pub trait Keyed<'scope> {
     fn keyed_within<L>(self, limits: Limits, logic: L) -> KeyedStreams<'scope, L::Out>
     where
         L: Logic<In = Record, Out: ExchangeData + Clone>;
+
+    /// As [`Keyed::keyed_within`], and says what `logic` would emit as soon as a record arrives, as the stream
+    /// [`KeyedStreams::provisional`]. What is emitted finally is the same.
+    ///
+    /// For each record ahead of the frontier a copy of its key's state is kept, within the budget `eager`.
+    fn keyed_eagerly<L>(self, limits: Limits, eager: Eager, logic: L) -> KeyedStreams<'scope, L::Out>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone + Ranked>;
 }
 
 impl<'scope> Keyed<'scope> for Records<'scope> {
@@ -113,6 +129,27 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
     where
         L: Logic<In = Record, Out: ExchangeData + Clone>,
     {
+        self.keyed_with(limits, None, logic)
+    }
+
+    fn keyed_eagerly<L>(self, limits: Limits, eager: Eager, logic: L) -> KeyedStreams<'scope, L::Out>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone + Ranked>,
+    {
+        self.keyed_with(limits, Some(Provisions::new(eager)), logic)
+    }
+}
+
+impl<'scope> Records<'scope> {
+    fn keyed_with<L>(
+        self,
+        limits: Limits,
+        eager: Option<Provisions<L>>,
+        logic: L,
+    ) -> KeyedStreams<'scope, L::Out>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone>,
+    {
         let scope = self.rows.scope();
         let mut builder = OperatorBuilder::new("Keyed".to_owned(), scope);
         let activator = Rc::new(scope.activator_for(builder.operator_info().address));
@@ -123,19 +160,21 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
         let from_rows = [(0, Antichain::from_elem(Default::default()))];
         let (emitted_output, emitted) = builder.new_output_connection(from_rows.clone());
         let (evicted_output, evicted) = builder.new_output_connection(from_rows.clone());
+        let (said_output, provisional) = builder.new_output_connection(from_rows.clone());
         // An operator whose inputs have ended is shut down: those who hear the notices must outlive the rows.
         let (notices_output, notices) = builder.new_output_connection(from_rows);
         self.credits.consumer(notices);
         let mut emitted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(emitted_output);
         let mut evicted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(evicted_output);
+        let mut said_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(said_output);
         let mut notices_output =
             OutputBuilder::<_, CapacityContainerBuilder<Vec<Notice>>>::from(notices_output);
         let (tally, pressure) = (self.tally, self.pressure);
 
         builder.build(move |mut capabilities| {
-            capabilities.truncate(2);
+            capabilities.truncate(3);
             let mut capabilities = Some(capabilities);
-            let mut state = KeyedState::new(logic, limits);
+            let mut state = KeyedState::new(logic, limits, eager);
             let mut end = EventTime::MIN;
             let mut keys = 0;
             let none = CapabilitySet::new();
@@ -147,6 +186,11 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                 });
                 ends.for_each(|_, times| end = times.drain(..).fold(end, |end, (_, time)| end.max(time)));
 
+                if let (Some(eager), Some([.., say_at])) = (&mut state.eager, capabilities.as_deref()) {
+                    // At once: whoever reads it need not wait.
+                    said_output.activate().session(say_at).give_iterator(eager.revisions());
+                }
+
                 // Go as far as the frontier allows; past the end only when every source worker has said where it is.
                 let (limit, is_end) = match frontiers[0].frontier().first() {
                     // What leaves, leaves in whole milliseconds.
@@ -154,7 +198,7 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                     None if frontiers[1].is_empty() => (end.floor_ms(), true),
                     None => (state.reached(), false),
                 };
-                let Some([emit_at, evict_at]) = capabilities.as_deref_mut() else { return };
+                let Some([emit_at, evict_at, say_at]) = capabilities.as_deref_mut() else { return };
                 let mut evictions = Vec::new();
                 let mut arrived = true;
                 let wants = limit > state.reached() || is_end;
@@ -165,8 +209,12 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                     let emitted = Cell::new(0);
                     let mut output = emitted_output.activate();
                     let mut session = output.session(emit_at);
-                    let mut emit = |emission| {
+                    let mut eager = state.eager.take();
+                    let mut emit = |number, emission| {
                         emitted.set(emitted.get() + 1);
+                        if let Some(eager) = &mut eager {
+                            eager.confirm(number, &emission);
+                        }
                         session.give(emission);
                     };
                     let mut out = Outputs { emit: &mut emit, evicted: &mut evictions, sight: &sight };
@@ -176,6 +224,13 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                     if is_end && arrived {
                         tally.scored.add(state.finish(end, &mut out));
                     }
+                    if let Some(eager) = &mut eager {
+                        let passed = if is_end && arrived { EventTime::MAX } else { state.reached() };
+                        eager.pass(passed, &evictions, &state.logic, &state.groups);
+                        said_output.activate().session(say_at).give_iterator(eager.revisions());
+                    }
+                    state.eager = eager;
+                    state.prune(&evictions);
                 }
                 {
                     let mut output = notices_output.activate();
@@ -196,6 +251,7 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                 } else if state.reached() > *emit_at.time() {
                     emit_at.downgrade(&state.reached());
                     evict_at.downgrade(&state.reached());
+                    say_at.downgrade(&state.reached());
                 }
                 if !arrived {
                     // Others on this worker have their turn first, those downstream among them.
@@ -203,7 +259,7 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
                 }
             }
         });
-        KeyedStreams { emitted, evicted }
+        KeyedStreams { emitted, evicted, provisional }
     }
 }
 
@@ -219,10 +275,12 @@ struct KeyedState<L: Logic> {
     record: Record,
     advance: Advance,
     sight: Rc<Sight>,
+    /// What is said of the rows that wait, if anything is.
+    eager: Option<Provisions<L>>,
 }
 
-impl<L: Logic<In = Record>> KeyedState<L> {
-    fn new(logic: L, limits: Limits) -> Self {
+impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
+    fn new(logic: L, limits: Limits, eager: Option<Provisions<L>>) -> Self {
         let groups = Groups::default();
         Self {
             logic,
@@ -234,6 +292,7 @@ impl<L: Logic<In = Record>> KeyedState<L> {
             orphans: Vec::new(),
             record: Record::default(),
             advance: Advance::default(),
+            eager,
         }
     }
 
@@ -256,6 +315,16 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         if let Some(newest) = batch.newest() {
             self.sight.reach(partition, batch.origin().partition, newest);
         }
+        if let Some(eager) = &mut self.eager {
+            let partition = batch.origin().partition;
+            let _telling = tell_by(self.sight.clone());
+            for (row, (head, values)) in batch.rows().enumerate() {
+                let (place, key) = ((head.time, partition), recoded.own(head.key));
+                self.sight.at_arrival(Some((partition, batch.offset(row), key, head.time)));
+                eager.arrive(&self.logic, &self.groups, key, place, values);
+            }
+            self.sight.at_arrival(None);
+        }
         for number in batch.forgotten.drain(..) {
             let key = recoded.own(number);
             if self.groups.of(key.group()).forget(key.index()) {
@@ -273,7 +342,6 @@ impl<L: Logic<In = Record>> KeyedState<L> {
     fn release(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
         let records = self.release_records(limit, EventTime::MAX, out);
         self.release_timers(limit, out);
-        self.prune(out.evicted);
         records
     }
 
@@ -328,6 +396,7 @@ impl<L: Logic<In = Record>> KeyedState<L> {
         self.orphans.sort_unstable();
         self.orphans.dedup();
         let mut needed: Vec<_> = self.buckets.keys().collect();
+        needed.extend(self.eager.iter().flat_map(Provisions::keys));
         needed.sort_unstable();
         let groups = &mut self.groups;
         self.orphans.retain(|key| {

@@ -30,7 +30,7 @@ impl Default for Advance {
     }
 }
 
-impl<L: Logic<In = Record>> KeyedState<L> {
+impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
     /// How far state has come: every record and timer before it has been seen.
     pub(super) fn reached(&self) -> EventTime {
         self.advance.reached

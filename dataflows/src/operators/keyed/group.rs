@@ -66,7 +66,7 @@ struct Rest {
 
 /// Where a group's emissions and evictions go.
 pub(super) struct Outputs<'a, O> {
-    pub(super) emit: &'a mut dyn FnMut(Emission<O>),
+    pub(super) emit: &'a mut dyn FnMut(KeyNumber, Emission<O>),
     pub(super) evicted: &'a mut Vec<(KeyNumber, KeyEvent)>,
     pub(super) sight: &'a Sight,
 }
@@ -188,11 +188,14 @@ impl<S> Group<S> {
         step: impl FnOnce(&mut S, &mut dyn FnMut(EventTime, L::Out)),
     ) {
         let slot = &mut self.slots[at];
-        let names = &self.rest.names;
+        let Rest { group, names, .. } = &*self.rest;
         let Some(state) = &mut slot.state else { unreachable!("only a key with state takes a step") };
         self.bytes -= logic.memory(state);
         step(state, &mut |time, value| {
-            (out.emit)(Emission { time, key: names.borrow()[at].key.clone(), value });
+            (out.emit)(
+                KeyNumber::new(*group, at),
+                Emission { time, key: names.borrow()[at].key.clone(), value },
+            );
         });
         self.bytes += logic.memory(state);
         if let Some(deadline) = logic.deadline(state).filter(|deadline| *deadline < slot.armed) {
@@ -251,12 +254,13 @@ impl<S> Group<S> {
         logic: &L,
         out: &mut Outputs<'_, L::Out>,
     ) {
-        let names = self.rest.names.borrow();
+        let Rest { group, names, .. } = &*self.rest;
+        let names = names.borrow();
         for (at, (slot, name)) in self.slots.iter_mut().zip(names.iter()).enumerate() {
             if let Some(state) = &mut slot.state {
                 out.sight.at_deadline(EventTime::MAX, KeyNumber::new(self.rest.group, at));
                 logic.on_end(state, &mut |time, value| {
-                    (out.emit)(Emission { time, key: name.key.clone(), value });
+                    (out.emit)(KeyNumber::new(*group, at), Emission { time, key: name.key.clone(), value });
                 });
             }
         }
@@ -341,6 +345,13 @@ impl<S> Groups<S> {
     #[inline]
     pub(super) fn of(&mut self, group: KeyGroup) -> &mut Group<S> {
         &mut self.0[group.index()]
+    }
+
+    /// The text and the state of a key.
+    pub(super) fn at(&self, number: KeyNumber) -> (Key, Option<&S>) {
+        let group = &self.0[number.group().index()];
+        let key = group.rest.names.borrow()[number.index()].key.clone();
+        (key, group.slots[number.index()].state.as_ref())
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group<S>> {

@@ -19,7 +19,11 @@ pub(super) struct Sight {
     row: Cell<Row>,
     /// The deadline that a key is called for; [`EventTime::MAX`] is the end.
     deadline: Cell<Option<(EventTime, KeyNumber)>>,
+    /// A record that the logic is called with as it arrives, before the frontier has passed it.
+    arrival: Cell<Option<Arrival>>,
 }
+
+type Arrival = (PartitionId, Offset, KeyNumber, EventTime);
 
 impl Sight {
     pub(super) fn new(names: Vec<Names>) -> Self {
@@ -29,6 +33,7 @@ impl Sight {
             start: Cell::new(0),
             row: Cell::new(Row::NONE),
             deadline: Cell::new(None),
+            arrival: Cell::new(None),
         }
     }
 
@@ -64,6 +69,11 @@ impl Sight {
         self.deadline.set(Some((time, key)));
     }
 
+    /// The logic is called with a record that arrives, and all that it makes due or has taken anew.
+    pub(super) fn at_arrival(&self, arrival: Option<Arrival>) {
+        self.arrival.set(arrival);
+    }
+
     #[inline]
     pub(super) fn past_deadline(&self) {
         self.deadline.set(None);
@@ -76,6 +86,9 @@ impl Tell for Sight {
             let names = self.names[number.group().index()].try_borrow().ok()?;
             Some(names.get(number.index())?.key.clone())
         };
+        if let Some((partition, offset, number, time)) = self.arrival.get() {
+            return Some(Underway::Record { partition, offset, key: key(number)?, time });
+        }
         if let Some((time, number)) = self.deadline.get() {
             let key = key(number)?;
             return Some(match time {
