@@ -10,7 +10,7 @@ use crate::event::{Change, RevisionId};
 use crate::logic::window::{sliding, tumbling};
 use crate::logic::{silent_for, DynLogic, Every, Gap, Selection, Threshold, Verdict};
 use crate::params::{Default as Unsaid, Given, Kind, Params};
-use crate::record::{Dictionary, Head, Offset, Origin};
+use crate::record::{Dictionary, Offset, Origin};
 use crate::state::StateError;
 use crate::{Key, RowBatch, Span};
 
@@ -175,15 +175,15 @@ impl Play {
 
     fn arrive(&mut self, partition: u8, rows: &Rows) {
         let partition = PartitionId::of("s", &partition.to_string());
-        let mut batch = RowBatch::new(Origin { partition, dictionary: 0 }, 1);
+        let mut batch = RowBatch::new(Origin { partition, dictionary: 0 }, 1, Offset(self.offset));
         for (ahead, key, value) in rows {
             self.offset += 1;
             let key = &self.keys[usize::from(*key)];
             let number = self.dictionary.number(key.id(), || key.clone(), &mut batch);
-            batch.push(Head::new(self.time(*ahead), number, Offset(self.offset)), &[*value]);
+            batch.push(self.time(*ahead), number, Offset(self.offset), &[*value]);
             if !batch.forgotten.is_empty() {
                 self.state.accept(&mut batch);
-                batch.reset(Origin { partition, dictionary: 0 }, 1);
+                batch.reset(Origin { partition, dictionary: 0 }, 1, Offset(self.offset));
             }
         }
         self.state.accept(&mut batch);
@@ -200,7 +200,8 @@ impl Play {
             }
             emitted.push((emission.time, emission.key, emission.value));
         };
-        let mut out = Outputs { emit: &mut emit, evicted: &mut evictions };
+        let sight = self.state.sight.clone();
+        let mut out = Outputs { emit: &mut emit, evicted: &mut evictions, sight: &sight };
         match limit {
             EventTime::MAX => self.state.finish(self.frontier, &mut out),
             limit => self.state.release(limit, &mut out),
