@@ -68,6 +68,11 @@ fn job(text: &str, memory: &Memory) -> Job {
     Job::new(file, &registry).expect("its parts fit")
 }
 
+/// All streams but what is provisional, which depends on when records arrive.
+fn final_streams() -> impl Iterator<Item = Stream> {
+    Stream::ALL.into_iter().filter(|stream| *stream != Stream::Provisional)
+}
+
 /// Every final stream of a job.
 #[derive(Clone, Default)]
 struct Sinks([MemorySink; 5]);
@@ -80,9 +85,7 @@ impl Sinks {
                 let sink = sink.clone();
                 (stream, job.encoded(move || Ok(Box::new(sink) as _), SinkFormat::Json))
             };
-            // What is provisional depends on when records arrive.
-            let streams = Stream::ALL.into_iter().filter(|stream| *stream != Stream::Provisional);
-            streams.zip(&sinks).map(output).collect()
+            final_streams().zip(&sinks).map(output).collect()
         })
     }
 
@@ -179,7 +182,7 @@ fn replays_through_the_program(folder: &TempDir, expected: &[String]) {
         let replay = ["replay", "live.tide", "live.toml", "-q", "--out", "found"];
         let said = tidewatch_in(folder, [&replay, &cluster[..], all.as_flattened()].concat());
         assert_eq!((Some(0), "", ""), (said.code, &*said.out, &*said.err), "{cluster:?}");
-        for (stream, expected) in Stream::ALL.iter().zip(expected) {
+        for (stream, expected) in final_streams().zip(expected) {
             let found = read(folder, &format!("found/{}.jsonl", stream.name()));
             // In memory, nothing ends the last line.
             assert!(*expected == found.trim_end(), "{stream:?} at {cluster:?}");
