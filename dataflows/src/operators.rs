@@ -8,5 +8,5 @@ pub mod tally;
 
 pub use keyed::{Keyed, KeyedStreams, Limits};
 pub use pressure::Pressure;
-pub use records::Records;
+pub use records::{by_key_group, Records};
 pub use tally::Tally;
