@@ -14,48 +14,22 @@ use std::sync::Arc;
 
 use criterion::{criterion_group, criterion_main, Criterion};
 use hashbrown::HashMap;
+use support::keyed::{detect, generator, LATENESS, PARTITIONS};
 use support::{is_wanted, scaled, Workload};
 use tidewatch::cluster::{run, Cluster};
-use tidewatch::connectors::generator::{Generator, Profile};
+use tidewatch::connectors::generator::Generator;
 use tidewatch::connectors::source::Raw;
-use tidewatch::connectors::{Control, Error, Input, Intake, Reader, Schema, Source, Status};
+use tidewatch::connectors::{Control, Error, Intake, Reader, Source, Status};
 use tidewatch::dataflows::operators::keyed::{Buckets, PartitionNumber, Row};
 use tidewatch::dataflows::record::{KeyGroup, KeyNumber, KeyText};
 use tidewatch::dataflows::{KeyId, Offset, PartitionId, Watermark};
 use tidewatch::prelude::*;
-use timely::dataflow::operators::Inspect;
-
-const PARTITIONS: u32 = 4;
-const LATENESS: Span = Span::from_secs(1);
-
-fn generator(keys: u32, records: u64) -> Generator {
-    let profile = Profile {
-        keys,
-        partitions: PARTITIONS,
-        records,
-        rate: 200_000.0,
-        disorder: LATENESS,
-        anomalies: 0.001,
-        ..Profile::default()
-    };
-    Generator::new(profile).expect("the profile is right")
-}
 
 fn tidewatch(generator: &Generator, workers: u16) -> u64 {
-    let input = Input::of_rows(generator.clone(), Schema::new(["key"], ["value"])).lateness(LATENESS);
     let anomalies = Arc::new(AtomicU64::new(0));
-    let count = anomalies.clone();
-    run(Cluster::threads(workers), &Control::default(), move |worker| {
-        let count = count.clone();
-        worker.dataflow::<EventTime, _, _>(|scope| {
-            let verdicts = input.ingest(scope).records.keyed(EwmaZ::new(0.05)?.then(above(5.0)));
-            verdicts.inspect(move |_| {
-                count.fetch_add(1, Ordering::Relaxed);
-            });
-            Ok(())
-        })
-    })
-    .expect("the run succeeds");
+    let (generator, count) = (generator.clone(), anomalies.clone());
+    run(Cluster::threads(workers), &Control::default(), move |worker| detect(&generator, worker, &count))
+        .expect("the run succeeds");
     anomalies.load(Ordering::Relaxed)
 }
 

@@ -1,9 +1,14 @@
 //! What the benches share: measured runs side by side, and their ratios.
 
+pub(crate) mod keyed;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+
+/// A variant of a workload: its name, and what processes the records and returns a result and the time that it took.
+pub(crate) type Timed<'a> = (String, Box<dyn FnMut() -> (u64, Duration) + 'a>);
 
 /// A workload under several names: the same records, processed in different ways in one run.
 pub(crate) struct Workload {
@@ -25,16 +30,28 @@ impl Workload {
         criterion: &mut Criterion,
         variants: &mut [(&str, &mut dyn FnMut() -> u64)],
     ) {
+        let timed = variants.iter_mut().map(|(name, run)| -> Timed<'_> {
+            let timed = move || {
+                let start = Instant::now();
+                let result = run();
+                (result, start.elapsed())
+            };
+            ((*name).to_owned(), Box::new(timed))
+        });
+        let mut timed: Vec<_> = timed.collect();
+        self.measure_timed(criterion, &mut timed);
+    }
+
+    /// The same for variants that say themselves how long they took.
+    pub(crate) fn measure_timed(&mut self, criterion: &mut Criterion, variants: &mut [Timed<'_>]) {
         let mut check: Option<u64> = None;
         for round in 0..if is_test() { 1 } else { 13 } {
             for (name, run) in variants.iter_mut() {
-                let start = Instant::now();
-                let result = run();
-                let elapsed = start.elapsed();
+                let (result, elapsed) = run();
                 assert_eq!(*check.get_or_insert(result), result, "{name} agrees with the others");
                 // The first round warms up.
                 if round > 0 || is_test() {
-                    self.times.entry((*name).to_owned()).or_default().push(elapsed);
+                    self.times.entry(name.clone()).or_default().push(elapsed);
                 }
             }
         }

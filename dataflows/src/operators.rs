@@ -12,5 +12,5 @@ pub use accumulate::Accumulate;
 pub use count_open::CountOpen;
 pub use keyed::{Eager, Keyed, KeyedStreams, Limits};
 pub use pressure::Pressure;
-pub use records::Records;
+pub use records::{by_key_group, Records};
 pub use tally::Tally;

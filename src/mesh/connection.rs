@@ -41,10 +41,12 @@ pub(super) struct Connection {
 struct Incoming {
     socket: BufReader<TcpStream>,
     received: u64,
+    /// Room for a message, encrypted and plain.
     wire: Vec<u8>,
     plain: Vec<u8>,
-    /// How much of the plain text has been given to timely.
+    /// How much of the plain text has been given to timely, of how much there is.
     given: usize,
+    length: usize,
     /// Whether the last report has come.
     over: bool,
 }
@@ -87,12 +89,13 @@ impl Connection {
         let incoming = Incoming {
             socket: BufReader::with_capacity(BLOCK, socket.try_clone()?),
             received,
-            wire: Vec::new(),
-            plain: Vec::new(),
+            wire: vec![0; MAX_MESSAGE],
+            plain: vec![0; MAX_MESSAGE],
             given: 0,
+            length: 0,
             over: false,
         };
-        let outgoing = Outgoing { sent, plain: Vec::new(), wire: Vec::new(), written: false };
+        let outgoing = Outgoing { sent, plain: Vec::new(), wire: vec![0; 2 + MAX_MESSAGE], written: false };
         let connection = Arc::new(Self {
             peer,
             socket,
@@ -136,7 +139,6 @@ impl Connection {
         plain.clear();
         plain.push(kind);
         plain.extend_from_slice(payload);
-        wire.resize(2 + MAX_MESSAGE, 0);
         let length = self.transport.write_message(*sent, plain, &mut wire[2..]).map_err(io::Error::other)?;
         *sent += 1;
         let prefix = u16::try_from(length).map_err(io::Error::other)?;
@@ -148,36 +150,34 @@ impl Connection {
     fn receive(&self, incoming: &mut Incoming) -> Result<u8, Loss> {
         let mut prefix = [0; 2];
         incoming.socket.read_exact(&mut prefix)?;
-        incoming.wire.resize(u16::from_le_bytes(prefix).into(), 0);
-        incoming.socket.read_exact(&mut incoming.wire)?;
-        incoming.plain.resize(MAX_MESSAGE, 0);
-        let length = self
+        let wire = &mut incoming.wire[..u16::from_le_bytes(prefix).into()];
+        incoming.socket.read_exact(wire)?;
+        incoming.length = self
             .transport
-            .read_message(incoming.received, &incoming.wire, &mut incoming.plain)
+            .read_message(incoming.received, wire, &mut incoming.plain)
             .map_err(|_| Loss::Broken("what it sent was changed on its way".to_owned()))?;
         incoming.received += 1;
-        incoming.plain.truncate(length);
-        incoming.given = 1.min(length);
-        Ok(incoming.plain.first().copied().unwrap_or(DATA))
+        incoming.given = 1.min(incoming.length);
+        Ok(if incoming.length == 0 { DATA } else { incoming.plain[0] })
     }
 
     /// Reads data into `buffer`; nothing only after the last report.
     fn read(&self, buffer: &mut [u8]) -> Result<usize, Loss> {
         let mut incoming = lock(&self.incoming);
         let incoming = &mut *incoming;
-        while incoming.given == incoming.plain.len() {
+        while incoming.given == incoming.length {
             if incoming.over {
                 return Ok(0);
             }
             if self.receive(incoming)? == REPORT {
-                let report: Report = postcard::from_bytes(&incoming.plain[1..])
+                let report: Report = postcard::from_bytes(&incoming.plain[1..incoming.length])
                     .map_err(|error| Loss::Broken(format!("its report cannot be read: {error}")))?;
-                incoming.given = incoming.plain.len();
+                incoming.given = incoming.length;
                 incoming.over = report.last;
                 self.watch.hear(self.peer, report);
             }
         }
-        let rest = &incoming.plain[incoming.given..];
+        let rest = &incoming.plain[incoming.given..incoming.length];
         let length = rest.len().min(buffer.len());
         buffer[..length].copy_from_slice(&rest[..length]);
         incoming.given += length;

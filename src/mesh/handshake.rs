@@ -18,7 +18,7 @@ use super::secret::Secret;
 /// How long a handshake may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(2);
 
-const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
+const PATTERN: &str = "Noise_NNpsk0_25519_AESGCM_BLAKE2s";
 /// The longest message of a handshake.
 const MAX_MESSAGE: usize = 128;
 

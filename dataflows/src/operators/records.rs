@@ -53,12 +53,12 @@ impl<'scope> Records<'scope> {
 }
 
 /// Sends each row, and what the dictionary says of its key, to the worker that owns the key's group.
-pub(super) fn by_key_group() -> DistributorPact<impl FnOnce(usize) -> ByKeyGroup> {
+pub fn by_key_group() -> DistributorPact<impl FnOnce(usize) -> ByKeyGroup> {
     DistributorPact(ByKeyGroup::new)
 }
 
 /// The distributor behind [`by_key_group`]: one batch under way for each worker.
-pub(super) struct ByKeyGroup {
+pub struct ByKeyGroup {
     parts: Vec<RowBatch>,
     /// The worker of each key group.
     owners: Vec<usize>,
