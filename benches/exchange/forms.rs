@@ -64,11 +64,11 @@ impl Form for RowBatches {
     }
 
     fn fill(container: &mut RowBatch, numbers: Range<u64>) {
-        container.reset(Origin { partition: PartitionId::of("exchange", "0"), dictionary: 0 }, 1);
+        container.reset(Origin { partition: PartitionId::of("exchange", "0"), dictionary: 0 }, 1, Offset(0));
         for Row { time, key, value } in numbers.map(row) {
             // The halves of the key are a key and an offset.
-            let number = bytemuck::cast((key >> 32) as u32);
-            container.push(EventTime::from_micros(time), number, Offset(key), &[value]);
+            let (number, offset) = (bytemuck::cast((key >> 32) as u32), Offset(key & u64::from(u32::MAX)));
+            container.push(EventTime::from_micros(time), number, offset, &[value]);
         }
     }
 
