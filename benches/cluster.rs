@@ -9,21 +9,19 @@
 #[allow(dead_code, reason = "each bench uses a part of it")]
 mod support;
 
-use std::io::{BufRead, BufReader, Lines};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 use criterion::{criterion_group, Criterion};
 use support::keyed::{detect, generator};
+use support::second::{first, listen, second, Second};
 use support::{is_wanted, scaled, Timed, Workload};
 use tidewatch::cluster::{run, Cluster};
 use tidewatch::connectors::generator::Generator;
 use tidewatch::connectors::Control;
-use tidewatch::mesh::{Member, Secret};
 use tidewatch::prelude::*;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
@@ -34,8 +32,6 @@ use timely::WorkerConfig;
 
 const KEYS: u32 = 10_000;
 const RECORDS: u64 = 8_000_000;
-/// The environment variable that tells the second process what to do: how it is connected, its workers, and the records.
-const PART: &str = "TIDEWATCH_BENCH_CLUSTER";
 
 /// What a process has of a run.
 #[derive(Clone)]
@@ -88,53 +84,18 @@ impl Part {
     }
 }
 
-/// The second process of a cluster.
-struct Second {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Second {
-    /// Starts it; returns the address at which it listens, too.
-    fn start(connection: &str, workers: u16, records: u64) -> (Self, String) {
-        let mut command = Command::new(env::current_exe().expect("it runs"));
-        command.env(PART, format!("{connection} {workers} {records}"));
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
-        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let mut second = Self { child, lines };
-        let address = second.line();
-        (second, address)
+/// What the second process does.
+fn be_second(part: &str) {
+    let words: Vec<_> = part.split(' ').collect();
+    let [connection, workers, records] = words[..] else { panic!("{part:?} names no part") };
+    let workers = workers.parse().expect("a number of workers");
+    let (listener, address) = listen();
+    let part = Part::new(records.parse().expect("a number of records"));
+    match connection {
+        "mesh" => part.on(second(workers, (listener, address))),
+        _ => part.on_bare_sockets(1, workers, listener.accept().expect("the first connects").0),
     }
-
-    fn line(&mut self) -> String {
-        self.lines.next().expect("it says more").expect("it can be read")
-    }
-
-    /// Waits for its end; returns how many anomalies it has found.
-    fn end(mut self) -> u64 {
-        let anomalies = self.line().parse().expect("it is a number");
-        assert!(self.child.wait().expect("it ends").success());
-        anomalies
-    }
-
-    /// What it does.
-    fn be(part: &str) {
-        let words: Vec<_> = part.split(' ').collect();
-        let [connection, workers, records] = words[..] else { panic!("{part:?} names no part") };
-        let workers = workers.parse().expect("a number of workers");
-        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a port");
-        let address = listener.local_addr().expect("it listens").to_string();
-        println!("{address}");
-        let part = Part::new(records.parse().expect("a number of records"));
-        match connection {
-            "mesh" => {
-                let member = Member::new(1, vec!["127.0.0.1".to_owned(), address], Secret::NONE);
-                part.on(Cluster::process(workers, member.listening(listener)));
-            }
-            _ => part.on_bare_sockets(1, workers, listener.accept().expect("the first connects").0),
-        }
-        println!("{}", part.end().0);
-    }
+    println!("{}", part.end().0);
 }
 
 fn threads(workers: u16, records: u64) -> (u64, Duration) {
@@ -145,16 +106,15 @@ fn threads(workers: u16, records: u64) -> (u64, Duration) {
 
 fn processes(connection: &str, workers: u16, records: u64) -> (u64, Duration) {
     let part = Part::new(records);
-    let (second, address) = Second::start(connection, workers, records);
+    let (mut other, address) = Second::start(&format!("{connection} {workers} {records}"));
     match connection {
-        "mesh" => {
-            let member = Member::new(0, vec!["127.0.0.1".to_owned(), address], Secret::NONE);
-            part.on(Cluster::process(workers, member));
-        }
+        "mesh" => part.on(first(workers, address)),
         _ => part.on_bare_sockets(0, workers, TcpStream::connect(address).expect("the second listens")),
     }
     let (anomalies, time) = part.end();
-    (anomalies + second.end(), time)
+    let others: u64 = other.line().parse().expect("it is a number");
+    other.end();
+    (anomalies + others, time)
 }
 
 fn cluster(criterion: &mut Criterion) {
@@ -189,8 +149,8 @@ fn cluster(criterion: &mut Criterion) {
 criterion_group!(benches, cluster);
 
 fn main() {
-    if let Ok(part) = env::var(PART) {
-        return Second::be(&part);
+    if let Some(part) = Second::part() {
+        return be_second(&part);
     }
     benches();
     Criterion::default().configure_from_args().final_summary();

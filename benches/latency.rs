@@ -12,9 +12,10 @@ mod support;
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use criterion::{criterion_group, criterion_main, BenchmarkId, Criterion};
+use criterion::{criterion_group, BenchmarkId, Criterion};
+use support::second::{first, listen, second, Second};
 use support::{is_test, percentiles};
 use tidewatch::cluster::{run, Cluster};
 use tidewatch::connectors::{Control, Error, Input, Intake, Reader, Schema, Source, Status};
@@ -35,10 +36,15 @@ const KEYS: u64 = 10_000;
 /// Records that are due at a wall time, their event time.
 #[derive(Clone)]
 struct Paced {
-    start: Instant,
+    start: SystemTime,
     millis: u64,
     keys: Arc<Vec<KeyText>>,
     disorder: bool,
+}
+
+/// How long ago a time was, by the clock that all processes have; zero if it is to come.
+fn since(time: SystemTime) -> Duration {
+    time.elapsed().unwrap_or_default()
 }
 
 /// How far a record is behind its partition, in milliseconds.
@@ -74,7 +80,7 @@ struct PacedReader {
 
 impl Reader for PacedReader {
     fn read(&mut self, intake: &mut dyn Intake) -> Result<Status, Error> {
-        let due = self.source.start.elapsed().as_millis() as u64 * RECORDS_PER_MS;
+        let due = since(self.source.start).as_millis() as u64 * RECORDS_PER_MS;
         while self.next < due.min(self.source.millis * RECORDS_PER_MS) {
             let millis = (self.next / RECORDS_PER_MS) as i64;
             let behind = if self.source.disorder { behind(self.next) } else { 0 };
@@ -98,20 +104,20 @@ enum Stage {
     Final,
 }
 
-fn open_loop(stage: Stage, workers: u16, seconds: u64) -> Vec<u32> {
+/// The latencies, in microseconds, that the workers of this process see in a run of all from `start` on.
+fn open_loop(stage: Stage, cluster: Cluster, start: SystemTime, seconds: u64) -> Vec<u32> {
     let keys = (0..KEYS).map(|key| Key::new(&format!("key-{key}")).into()).collect();
-    let start = Instant::now() + Duration::from_millis(200);
     let disorder = stage == Stage::Provisional;
     let source = Paced { start, millis: seconds * 1000, keys: Arc::new(keys), disorder };
     let input = Input::of_rows(source, Schema::new(["key"], ["value"]));
     let input = if disorder { input.lateness("1s") } else { input };
     let latencies = Arc::new(Mutex::new(Vec::new()));
     let seen = latencies.clone();
-    run(Cluster::threads(workers), &Control::default(), move |worker| {
+    run(cluster, &Control::default(), move |worker| {
         let seen = seen.clone();
         // The first second warms up; the last millisecond ends with the run.
         let note = move |millis: u64, due: u64| {
-            let latency = Instant::now().saturating_duration_since(start + Duration::from_millis(due));
+            let latency = since(start + Duration::from_millis(due));
             if millis > 1000.min(seconds * 500) && millis + 1 < seconds * 1000 {
                 seen.lock().expect("no worker panics").push(latency.as_micros() as u32);
             }
@@ -144,15 +150,48 @@ fn open_loop(stage: Stage, workers: u16, seconds: u64) -> Vec<u32> {
     latencies
 }
 
+/// How long after now a run starts: its workers must be there.
+const AHEAD: Duration = Duration::from_millis(500);
+
+fn threads(stage: Stage, workers: u16, seconds: u64) -> Vec<u32> {
+    open_loop(stage, Cluster::threads(workers), SystemTime::now() + AHEAD, seconds)
+}
+
+/// Two processes with a worker each.
+fn processes(stage: Stage, seconds: u64) -> Vec<u32> {
+    let start = SystemTime::now() + AHEAD;
+    let micros = start.duration_since(UNIX_EPOCH).expect("it is later").as_micros();
+    let (mut other, address) = Second::start(&format!("{} {micros} {seconds}", stage == Stage::Final));
+    let mut latencies = open_loop(stage, first(1, address), start, seconds);
+    let line = other.line();
+    latencies.extend(line.split_terminator(' ').map(|micros| micros.parse::<u32>().expect("a number")));
+    other.end();
+    latencies
+}
+
+/// What the second process does.
+fn be_second(part: &str) {
+    let words: Vec<_> = part.split(' ').collect();
+    let [is_final, micros, seconds] = words[..] else { panic!("{part:?} names no part") };
+    let stage = if is_final == "true" { Stage::Final } else { Stage::Provisional };
+    let start = UNIX_EPOCH + Duration::from_micros(micros.parse().expect("a number"));
+    let latencies = open_loop(stage, second(1, listen()), start, seconds.parse().expect("a number"));
+    println!("{}", latencies.iter().map(|micros| format!("{micros} ")).collect::<String>());
+}
+
 fn latency(criterion: &mut Criterion) {
     let seconds = if is_test() { 1 } else { 10 };
     let mut group = criterion.benchmark_group("latency");
     group.sample_size(10).warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_millis(10));
     for (stage, what, goal) in [(Stage::Final, "final", 10), (Stage::Provisional, "provisional", 5)] {
-        let mut first = None;
-        for workers in [1, 2] {
-            let name = format!("latency/{what}/w{workers}");
-            let latencies = open_loop(stage, workers, seconds);
+        let mut alone = None;
+        for cluster in ["-w1", "-w2", "-n2"] {
+            let name = format!("latency/{what}/{cluster}");
+            let latencies = match cluster {
+                "-w1" => threads(stage, 1, seconds),
+                "-w2" => threads(stage, 2, seconds),
+                _ => processes(stage, seconds),
+            };
             if !is_test() {
                 let expected = (seconds - 1) * 1000 * RECORDS_PER_MS * PARTITIONS;
                 let missing = expected.saturating_sub(latencies.len() as u64);
@@ -160,12 +199,10 @@ fn latency(criterion: &mut Criterion) {
             }
             let p99_ms = percentiles(&name, latencies);
             println!("{name}: 100000 records/s, p99 {p99_ms:.2} ms (goal {goal})");
-            let first = *first.get_or_insert(p99_ms);
-            if workers > 1 {
-                println!("latency/{what}: p99 of w{workers} / w1 = {:.2}", p99_ms / first);
-            }
+            let alone = *alone.get_or_insert(p99_ms);
+            println!("latency/{what}: p99 of {cluster} / -w1 = {:.2}", p99_ms / alone);
             let p99 = Duration::from_secs_f64(p99_ms / 1e3);
-            group.bench_function(BenchmarkId::new(what, format!("w{workers}")), |bencher| {
+            group.bench_function(BenchmarkId::new(what, cluster), |bencher| {
                 bencher.iter_custom(|iterations| (0..iterations).map(|_| p99).sum());
             });
         }
@@ -174,4 +211,11 @@ fn latency(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, latency);
-criterion_main!(benches);
+
+fn main() {
+    if let Some(part) = Second::part() {
+        return be_second(&part);
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
