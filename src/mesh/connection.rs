@@ -1,11 +1,12 @@
 //! A connection to another process: encrypted, kept alive, watched.
 //!
-//! A frame is a length of two bytes and a Noise message; the first byte of its plain text says what it is. *Data* is what timely
+//! A frame is a length of two bytes and a Noise message; the last byte of its plain text says what it is. *Data* is what timely
 //! sends. A *report* says how the process stands, at least every second, so that silence means loss. The last report
 //! follows the last data, and after it nothing does.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,8 +27,10 @@ const REPORT: u8 = 1;
 /// The longest Noise message, and what of it is plain text without the kind of the frame.
 const MAX_MESSAGE: usize = 65_535;
 const MAX_PAYLOAD: usize = MAX_MESSAGE - 16 - 1;
-/// How many bytes are read from the socket at once.
-const BLOCK: usize = 128 * 1024;
+/// How many bytes of data are encrypted before they are written to the socket, at most.
+const MOST: usize = 4 * MAX_PAYLOAD;
+/// How many bytes are read from the socket at once, at most.
+const BLOCK: usize = 256 * 1024;
 
 pub(super) struct Connection {
     peer: usize,
@@ -39,14 +42,14 @@ pub(super) struct Connection {
 }
 
 struct Incoming {
-    socket: BufReader<TcpStream>,
+    socket: TcpStream,
     received: u64,
-    /// Room for a message, encrypted and plain.
-    wire: Vec<u8>,
+    /// What was read from the socket, and where in it is what was not looked at yet.
+    block: Vec<u8>,
+    unread: Range<usize>,
+    /// The plain text of a message for which timely had no room, and where in it is what was not given yet.
     plain: Vec<u8>,
-    /// How much of the plain text has been given to timely, of how much there is.
-    given: usize,
-    length: usize,
+    ungiven: Range<usize>,
     /// Whether the last report has come.
     over: bool,
 }
@@ -57,6 +60,39 @@ struct Outgoing {
     wire: Vec<u8>,
     /// Whether timely has nothing more to send.
     written: bool,
+}
+
+impl Incoming {
+    /// Reads on until a whole frame is there; gives where in the block its message is.
+    fn next(&mut self) -> io::Result<Range<usize>> {
+        self.fill(2)?;
+        let start = self.unread.start;
+        let length = usize::from(u16::from_le_bytes([self.block[start], self.block[start + 1]]));
+        self.fill(2 + length)?;
+        let start = self.unread.start + 2;
+        self.unread.start = start + length;
+        Ok(start..start + length)
+    }
+
+    /// Reads on until so many bytes are there, which is not more than a frame.
+    fn fill(&mut self, needed: usize) -> io::Result<()> {
+        if self.unread.start + needed > self.block.len() {
+            self.block.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
+        }
+        while self.unread.len() < needed {
+            match self.socket.read(&mut self.block[self.unread.end..]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => self.unread.end += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.unread.is_empty() {
+            self.unread = 0..0;
+        }
+        Ok(())
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,15 +123,15 @@ impl Connection {
         socket.set_read_timeout(Some(SILENCE))?;
         socket.set_write_timeout(None)?;
         let incoming = Incoming {
-            socket: BufReader::with_capacity(BLOCK, socket.try_clone()?),
+            socket: socket.try_clone()?,
             received,
-            wire: vec![0; MAX_MESSAGE],
+            block: vec![0; BLOCK],
+            unread: 0..0,
             plain: vec![0; MAX_MESSAGE],
-            given: 0,
-            length: 0,
+            ungiven: 0..0,
             over: false,
         };
-        let outgoing = Outgoing { sent, plain: Vec::new(), wire: vec![0; 2 + MAX_MESSAGE], written: false };
+        let outgoing = Outgoing { sent, plain: Vec::new(), wire: Vec::new(), written: false };
         let connection = Arc::new(Self {
             peer,
             socket,
@@ -133,54 +169,64 @@ impl Connection {
         }
     }
 
+    /// Sends a payload, in as many frames as it takes, at once.
     fn send(&self, kind: u8, payload: &[u8]) -> io::Result<()> {
         let mut outgoing = lock(&self.outgoing);
         let Outgoing { sent, plain, wire, .. } = &mut *outgoing;
-        plain.clear();
-        plain.push(kind);
-        plain.extend_from_slice(payload);
-        let length = self.transport.write_message(*sent, plain, &mut wire[2..]).map_err(io::Error::other)?;
-        *sent += 1;
-        let prefix = u16::try_from(length).map_err(io::Error::other)?;
-        wire[..2].copy_from_slice(&prefix.to_le_bytes());
-        (&self.socket).write_all(&wire[..2 + length])
+        let mut end = 0;
+        for part in payload.chunks(MAX_PAYLOAD) {
+            plain.clear();
+            plain.extend_from_slice(part);
+            plain.push(kind);
+            if wire.len() < end + 2 + MAX_MESSAGE {
+                wire.resize(end + 2 + MAX_MESSAGE, 0);
+            }
+            let (prefix, message) = wire[end..].split_at_mut(2);
+            let length = self.transport.write_message(*sent, plain, message).map_err(io::Error::other)?;
+            *sent += 1;
+            prefix.copy_from_slice(&u16::try_from(length).map_err(io::Error::other)?.to_le_bytes());
+            end += 2 + length;
+        }
+        (&self.socket).write_all(&wire[..end])
     }
 
-    /// Reads the next frame, and gives its kind.
-    fn receive(&self, incoming: &mut Incoming) -> Result<u8, Loss> {
-        let mut prefix = [0; 2];
-        incoming.socket.read_exact(&mut prefix)?;
-        let wire = &mut incoming.wire[..u16::from_le_bytes(prefix).into()];
-        incoming.socket.read_exact(wire)?;
-        incoming.length = self
-            .transport
-            .read_message(incoming.received, wire, &mut incoming.plain)
-            .map_err(|_| Loss::Broken("what it sent was changed on its way".to_owned()))?;
-        incoming.received += 1;
-        incoming.given = 1.min(incoming.length);
-        Ok(if incoming.length == 0 { DATA } else { incoming.plain[0] })
+    /// Decrypts the next frame into `plain`, which has room for it; gives its kind, and how much plain text there is without it.
+    fn receive(&self, message: &[u8], nonce: u64, plain: &mut [u8]) -> Result<(u8, usize), Loss> {
+        let changed = || Loss::Broken("what it sent was changed on its way".to_owned());
+        let length = self.transport.read_message(nonce, message, plain).map_err(|_| changed())?;
+        let last = length.checked_sub(1).ok_or_else(changed)?;
+        Ok((plain[last], last))
     }
 
     /// Reads data into `buffer`; nothing only after the last report.
     fn read(&self, buffer: &mut [u8]) -> Result<usize, Loss> {
         let mut incoming = lock(&self.incoming);
         let incoming = &mut *incoming;
-        while incoming.given == incoming.length {
+        while incoming.ungiven.is_empty() {
             if incoming.over {
                 return Ok(0);
             }
-            if self.receive(incoming)? == REPORT {
-                let report: Report = postcard::from_bytes(&incoming.plain[1..incoming.length])
+            let message = incoming.next()?;
+            // Most often timely has room: then nothing is copied.
+            let in_place = buffer.len() >= message.len();
+            let plain = if in_place { &mut *buffer } else { &mut incoming.plain[..] };
+            let (kind, length) = self.receive(&incoming.block[message], incoming.received, plain)?;
+            incoming.received += 1;
+            if kind == REPORT {
+                let report: Report = postcard::from_bytes(&plain[..length])
                     .map_err(|error| Loss::Broken(format!("its report cannot be read: {error}")))?;
-                incoming.given = incoming.length;
                 incoming.over = report.last;
                 self.watch.hear(self.peer, report);
+            } else if in_place && length > 0 {
+                return Ok(length);
+            } else {
+                incoming.ungiven = 0..length;
             }
         }
-        let rest = &incoming.plain[incoming.given..incoming.length];
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        incoming.given += length;
+        let length = incoming.ungiven.len().min(buffer.len());
+        let start = incoming.ungiven.start;
+        buffer[..length].copy_from_slice(&incoming.plain[start..start + length]);
+        incoming.ungiven.start += length;
         Ok(length)
     }
 
@@ -205,7 +251,7 @@ impl Read for PeerStream {
 impl Write for PeerStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Self(connection) = self;
-        let length = bytes.len().min(MAX_PAYLOAD);
+        let length = bytes.len().min(MOST);
         if let Err(error) = connection.send(DATA, &bytes[..length]) {
             connection.watch.lost(connection.peer, error.into());
         }

@@ -101,8 +101,15 @@ fn check(folder: &TempDir, poisoned: &[(String, u64, String)]) {
 
 #[test]
 fn a_record_at_which_a_detector_panics_is_named_and_can_be_set_aside() {
-    for cluster in [&["-w", "1"][..], &["-w", "2"], &["-n", "2"], &["-n", "2", "-w", "2"]] {
+    let clusters = [&["-w", "1"][..], &["-w", "2"], &["-n", "2"], &["-n", "2", "-w", "2"]];
+    // With provisional verdicts, the detector panics as the record arrives.
+    for (cluster, eager) in clusters.iter().flat_map(|cluster| [(*cluster, false), (*cluster, true)]) {
         let (folder, path, poisoned) = poisoned();
+        if eager {
+            let sink = "[[sink]]\nstream = \"provisional\"\nconnector = \"blackhole\"\n";
+            fs::write(&path, fs::read_to_string(&path).expect("it is there") + sink)
+                .expect("it can be written");
+        }
         let run = || run(&[&["run", &path, "-q"], cluster].concat());
         // With several workers, whichever record comes first.
         for _ in &poisoned {
