@@ -13,11 +13,13 @@ use tidewatch_connectors::format::{Csv, TimeFormat};
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::memory::{Memory, MemoryRecord, MemorySink};
 use tidewatch_connectors::{Control, Input, MemoryJournal};
+use tidewatch_dataflows::detectors::EwmaZ;
 use tidewatch_dataflows::operators::Keyed;
 use tidewatch_dataflows::state::StateError;
 use tidewatch_dataflows::{EventTime, Key, Logic, PartitionId, Record, Span};
 
 mod ends;
+mod flow;
 mod idle;
 
 const WORKERS: [u16; 3] = [1, 2, 4];

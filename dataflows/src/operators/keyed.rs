@@ -14,6 +14,7 @@ mod buckets;
 mod eager;
 mod group;
 mod sight;
+mod state;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -27,26 +28,19 @@ use timely::dataflow::StreamVec;
 use timely::progress::Antichain;
 use timely::ExchangeData;
 
-use advance::Advance;
 pub use buckets::{Buckets, PartitionNumber, Row, Run, Stretch};
 pub use eager::Eager;
 use eager::Provisions;
-use group::{Groups, Outputs};
-use sight::Sight;
+use group::Outputs;
+use state::KeyedState;
 
 use super::credits::{Meter, Notice};
 use super::records::by_key_group;
 use super::Records;
 use crate::event::{Emission, KeyEvent, Ranked, Revision};
-use crate::record::{KeyNumber, Recoding, RowBatch, KEY_GROUPS};
+use crate::record::KEY_GROUPS;
 use crate::underway::tell_by;
 use crate::{EventTime, Logic, Record};
-
-/// How many rows have their keys' slots fetched together.
-const LOOKAHEAD: usize = 16;
-
-/// How many keys that nobody names keep their texts, beside those that a waiting row names.
-const SPARED: usize = 64;
 
 /// How much keyed state there may be, over all key groups; each group has an equal share.
 ///
@@ -260,151 +254,5 @@ impl<'scope> Records<'scope> {
             }
         });
         KeyedStreams { emitted, evicted, provisional }
-    }
-}
-
-/// What the operator holds, apart from timely.
-struct KeyedState<L: Logic> {
-    logic: L,
-    limits: Limits,
-    buckets: Buckets,
-    recoding: Recoding,
-    groups: Groups<L::State>,
-    /// Keys that no dictionary names any more, or that lost their state.
-    orphans: Vec<KeyNumber>,
-    record: Record,
-    advance: Advance,
-    sight: Rc<Sight>,
-    /// What is said of the rows that wait, if anything is.
-    eager: Option<Provisions<L>>,
-}
-
-impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
-    fn new(logic: L, limits: Limits, eager: Option<Provisions<L>>) -> Self {
-        let groups = Groups::default();
-        Self {
-            logic,
-            limits,
-            buckets: Buckets::default(),
-            recoding: Recoding::default(),
-            sight: Rc::new(Sight::new(groups.names())),
-            groups,
-            orphans: Vec::new(),
-            record: Record::default(),
-            advance: Advance::default(),
-            eager,
-        }
-    }
-
-    /// Buffers the rows of a batch, and keeps the texts of their keys.
-    fn accept(&mut self, batch: &mut RowBatch) {
-        let recoded = self.recoding.of(batch.origin().dictionary);
-        for (number, key) in batch.learned.drain(..) {
-            let group = number.group();
-            recoded.learn(number, KeyNumber::new(group, self.groups.of(group).learn(key)));
-        }
-        let partition = self.buckets.partition(batch.origin().partition);
-        let common = batch.upper();
-        let mut stretch = partition.stretch(common.unwrap_or_default());
-        for (row, (head, values)) in batch.rows().enumerate() {
-            if common.is_none() {
-                stretch = partition.stretch((batch.offset(row).0 >> 32) as u32);
-            }
-            self.buckets.push(head.time, stretch, recoded.own(head.key), head.offset, values);
-        }
-        if let Some(newest) = batch.newest() {
-            self.sight.reach(partition, batch.origin().partition, newest);
-        }
-        if let Some(eager) = &mut self.eager {
-            let partition = batch.origin().partition;
-            let _telling = tell_by(self.sight.clone());
-            for (row, (head, values)) in batch.rows().enumerate() {
-                let (place, key) = ((head.time, partition), recoded.own(head.key));
-                self.sight.at_arrival(Some((partition, batch.offset(row), key, head.time)));
-                eager.arrive(&self.logic, &self.groups, key, place, values);
-            }
-            self.sight.at_arrival(None);
-        }
-        for number in batch.forgotten.drain(..) {
-            let key = recoded.own(number);
-            if self.groups.of(key.group()).forget(key.index()) {
-                self.orphans.push(key);
-            }
-        }
-    }
-
-    /// How many records wait.
-    fn waiting(&self) -> usize {
-        self.buckets.len()
-    }
-
-    /// Brings state to `limit`: every record and every timer before it. Returns the number of records.
-    fn release(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
-        let records = self.release_records(limit, EventTime::MAX, out);
-        self.release_timers(limit, out);
-        records
-    }
-
-    /// Brings state to the true end, from `end`, where it has advanced to.
-    fn finish(&mut self, end: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
-        let records = self.release_records(EventTime::MAX, end.floor_ms(), out);
-        for group in self.groups.iter_mut() {
-            group.on_end(&self.logic, out);
-        }
-        records
-    }
-
-    fn release_records(&mut self, limit: EventTime, end: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
-        let Self { logic, limits, buckets, groups, record, .. } = self;
-        let mut records = 0;
-        buckets.release(limit, |run| {
-            out.sight.enter(run.start());
-            for chunk in run.chunks(LOOKAHEAD) {
-                // Together, the loads of the next rows' slots do not wait for each other.
-                for (_, Row { key, .. }, _) in chunk.rows() {
-                    groups.of(key.group()).touch(key.index());
-                }
-                for (time, row, values) in chunk.rows() {
-                    out.sight.at_row(row);
-                    records += 1;
-                    record.time = time;
-                    match (&mut record.values[..], values) {
-                        ([slot], [value]) => *slot = *value,
-                        _ => values.clone_into(&mut record.values),
-                    }
-                    let key = row.key;
-                    groups.of(key.group()).on_record(logic, limits, key.index(), record, end, out);
-                }
-            }
-        });
-        out.sight.past_rows();
-        records
-    }
-
-    fn release_timers(&mut self, limit: EventTime, out: &mut Outputs<'_, L::Out>) {
-        for group in self.groups.iter_mut() {
-            group.on_time(&self.logic, limit, out);
-        }
-    }
-
-    /// Drops the texts of orphans that no waiting row needs, once there are many beside the rows.
-    fn prune(&mut self, evicted: &[(KeyNumber, KeyEvent)]) {
-        self.orphans.extend(evicted.iter().map(|(key, _)| *key));
-        if self.orphans.len() < SPARED + self.buckets.len() {
-            return;
-        }
-        self.orphans.sort_unstable();
-        self.orphans.dedup();
-        let mut needed: Vec<_> = self.buckets.keys().collect();
-        needed.extend(self.eager.iter().flat_map(Provisions::keys));
-        needed.sort_unstable();
-        let groups = &mut self.groups;
-        self.orphans.retain(|key| {
-            let is_needed = needed.binary_search(key).is_ok();
-            if !is_needed {
-                groups.of(key.group()).prune(key.index());
-            }
-            is_needed
-        });
     }
 }

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 
 use super::group::Outputs;
-use super::KeyedState;
+use super::state::KeyedState;
 use crate::{EventTime, Logic, Record, Span};
 
 /// How much is emitted in one activation before others have their turn; a last stride may exceed it.

@@ -1,0 +1,223 @@
+//! A source with all that its records mean.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidewatch_dataflows::Span;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::turns::Pace;
+use super::Quarantine;
+use crate::format::Format;
+use crate::{Control, Decision, Error, Journal, MemoryJournal, Partition, Schema, Source};
+
+/// How many bytes of records may wait for event time unless said otherwise.
+const AHEAD: usize = 512 << 20;
+
+/// A source with all that its records mean; ingested into as many dataflows as one likes.
+#[derive(Clone)]
+pub struct Input {
+    pub(super) source: Arc<dyn Source>,
+    pub(super) format: Option<Arc<dyn Format>>,
+    pub(super) schema: Schema,
+    pub(super) name: Arc<str>,
+    pub(super) lateness: Span,
+    pub(super) max_future: Option<Span>,
+    pub(super) idle: Option<Duration>,
+    pub(super) quarantine: Quarantine,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) pace: Pace,
+    pub(super) ahead: usize,
+}
+
+impl Input {
+    /// A source whose records need no decoding; their key parts and values have the names of `schema`.
+    pub fn of_rows(source: impl Source + 'static, schema: Schema) -> Self {
+        Self::new(Arc::new(source), None, schema)
+    }
+
+    /// A source whose payloads `format` decodes.
+    pub fn of_payloads(source: impl Source + 'static, format: impl Format + 'static) -> Self {
+        let schema = format.schema();
+        Self::new(Arc::new(source), Some(Arc::new(format)), schema)
+    }
+
+    /// A source chosen at run time; without a format, its records need no decoding.
+    pub fn new(source: Arc<dyn Source>, format: Option<Arc<dyn Format>>, schema: Schema) -> Self {
+        Self {
+            name: source.kind().into(),
+            source,
+            format,
+            schema,
+            lateness: Span::ZERO,
+            max_future: None,
+            idle: None,
+            quarantine: Quarantine::default(),
+            journal: Arc::new(MemoryJournal::default()),
+            pace: Pace::default(),
+            ahead: AHEAD,
+        }
+    }
+
+    /// The name of the source; part of the identity of its partitions.
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How far behind the newest record of its partition a record may be: the watermark stays this far behind.
+    pub fn lateness(mut self, lateness: impl Into<Span>) -> Self {
+        self.lateness = lateness.into();
+        self
+    }
+
+    /// How far ahead of the time at which it was appended a record may be; beyond it, it is malformed.
+    pub fn max_future(mut self, max_future: impl Into<Span>) -> Self {
+        self.max_future = Some(max_future.into());
+        self
+    }
+
+    /// After how much wall time without a record a partition no longer holds event time back.
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.idle = Some(idle);
+        self
+    }
+
+    /// Sets further records aside, by partition and offset: each is malformed, and nothing decodes or scores it.
+    pub fn quarantine<S: AsRef<str>>(mut self, records: impl IntoIterator<Item = (S, u64)>) -> Self {
+        self.quarantine.extend(records);
+        self
+    }
+
+    /// Where decisions about idle partitions are kept, and the earlier ones taken from.
+    pub fn journal(mut self, journal: Arc<dyn Journal>) -> Self {
+        self.journal = journal;
+        self
+    }
+
+    /// How much is read at a time, and from where next.
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// How many bytes of records may wait for event time, at all workers together: 16 and 8 for each value of a record on its
+    /// way to keyed state, and as many of late and malformed ones on their way to sinks. From half of it on, only what holds event
+    /// time back is read; more ends the run with an error.
+    pub fn ahead(mut self, bytes: usize) -> Self {
+        self.ahead = bytes;
+        self
+    }
+
+    /// The names of key parts and values.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The source.
+    pub fn source(&self) -> &Arc<dyn Source> {
+        &self.source
+    }
+
+    /// The name of the source.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What decodes the source's payloads; none if its records need no decoding.
+    pub fn format(&self) -> Option<&Arc<dyn Format>> {
+        self.format.as_ref()
+    }
+
+    /// The records that are set aside.
+    pub fn quarantined(&self) -> &Quarantine {
+        &self.quarantine
+    }
+
+    /// The same input with its source and journal behind others, as something that watches them.
+    pub(crate) fn behind(mut self, wrap: impl FnOnce(&Self) -> (Arc<dyn Source>, Arc<dyn Journal>)) -> Self {
+        (self.source, self.journal) = wrap(&self);
+        self
+    }
+
+    /// The same input from a recording of its source, which has all decisions.
+    pub(crate) fn replaying(mut self, source: Arc<dyn Source>) -> Self {
+        (self.source, self.journal, self.idle) = (source, Arc::new(MemoryJournal::default()), None);
+        self
+    }
+
+    /// Where its decisions are kept.
+    pub(crate) fn keeper(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
+    /// The decisions of earlier runs on a partition.
+    pub(super) fn decisions(&self, partition: &Partition) -> Result<Vec<Decision>, Error> {
+        let mut decisions = self.source.decisions(&partition.name)?;
+        decisions.extend(self.journal.decisions(partition.id));
+        Ok(decisions)
+    }
+
+    /// The partitions that worker `index` of `peers` owns, in order of their names.
+    pub(super) fn partitions(
+        &self,
+        index: usize,
+        peers: usize,
+        ingest: usize,
+    ) -> Result<Vec<Partition>, Error> {
+        let mut names = self.source.partitions()?;
+        names.sort_unstable();
+        names.dedup();
+        let is_local = self.source.is_local();
+        let control = Control::current();
+        control.know(ingest, &self.name, &names, &self.quarantine);
+        if !is_local {
+            control.list(ingest, &self.name, &names);
+        }
+        if index == 0 {
+            for partition in self.quarantine.beyond(&names) {
+                tracing::warn!(
+                    source = &*self.name,
+                    partition,
+                    "quarantine is of a partition that is not there"
+                );
+            }
+        }
+        names.retain(|name| index == if is_local { 0 } else { owner(name, peers) });
+        Ok(names.iter().map(|name| Partition::new(&self.name, name)).collect())
+    }
+}
+
+/// The worker that owns the partition of this name.
+///
+/// It depends on the name alone, so workers that list partitions at different moments agree. The last number in the
+/// name spreads numbered partitions evenly.
+fn owner(name: &str, peers: usize) -> usize {
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let bytes = name.as_bytes();
+    let end = bytes.iter().rposition(is_digit).map_or(0, |last| last + 1);
+    let start = bytes[..end].iter().rposition(|byte| !is_digit(byte)).map_or(0, |before| before + 1);
+    let number = name[start..end]
+        .bytes()
+        .fold(0, |number: u64, digit| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
+    let rest = if start == 0 && end == bytes.len() { 0 } else { xxh3_64(&bytes[..start]) };
+    (rest.wrapping_add(number) % peers as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_partitions_are_spread_evenly() {
+        for names in
+            [["0", "1", "2", "3"], ["a/0", "a/1", "a/2", "a/3"], ["p1.csv", "p2.csv", "p3.csv", "p4.csv"]]
+        {
+            for peers in [1, 2, 4] {
+                let mut owned = vec![0; peers];
+                names.iter().for_each(|name| owned[owner(name, peers)] += 1);
+                assert_eq!(vec![4 / peers; peers], owned, "{names:?}");
+            }
+        }
+    }
+}
