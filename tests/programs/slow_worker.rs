@@ -14,7 +14,8 @@ fn main() -> Result<(), Error> {
             Profile { records: 100_000_000, keys: 1000, partitions: 4, rate: 1e5, ..Profile::default() };
         let generator = Generator::new(profile)?;
         worker.dataflow::<EventTime, _, _>(|scope| {
-            let records = Input::of_rows(generator, Schema::new(["key"], ["value"])).ingest(scope).records;
+            let input = Input::of_rows(generator, Schema::new(["key"], ["value"])).ahead(8 << 20);
+            let records = input.ingest(scope).records;
             let verdicts = records.keyed(EwmaZ::new(0.1)?.then(above(1e6).and_normal()));
             verdicts.inspect(move |_| {
                 if is_slow {

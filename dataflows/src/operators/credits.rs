@@ -2,7 +2,8 @@
 //!
 //! **Protocol.** Keyed state *accepts* rows when it takes them from the channel into its buffer, and says so to the
 //! worker that sent them, which keeps no more than a window of rows unaccepted. It accepts them as they arrive, never as
-//! they are released: a source must not wait for a frontier that it holds back itself. It also says how much waits in its buffer
+//! they are released: a source must not wait for a frontier that it holds back itself. But while it is behind the frontier that
+//! it has, because it is slow itself or those after it are, it accepts nothing. It also says how much waits in its buffer
 //! and which frontier that waits for. Past half the limit, sources read only what holds this frontier back;
 //! past the limit, the run ends with an error.
 //!
@@ -180,10 +181,18 @@ impl Meter {
         }
     }
 
-    /// Gives what others must know, now that `rows` rows wait for `frontier`.
-    pub(super) fn tell(&mut self, rows: usize, frontier: EventTime, give: &mut impl FnMut(Notice)) {
+    /// Gives what others must know, now that `rows` rows wait for `frontier`, or for work to be done that is `behind` it.
+    pub(super) fn tell(
+        &mut self,
+        rows: usize,
+        frontier: EventTime,
+        behind: bool,
+        give: &mut impl FnMut(Notice),
+    ) {
         // What is not told yet is a part of every window: it keeps nobody waiting.
-        for (dictionary, accepted) in self.accepted.iter_mut().filter(|(_, rows)| *rows >= ACCEPTED) {
+        for (dictionary, accepted) in
+            self.accepted.iter_mut().filter(|(_, rows)| !behind && *rows >= ACCEPTED)
+        {
             let news = News::Accepted { dictionary: *dictionary, rows: std::mem::take(accepted) };
             give(Notice { to: u64::from(*dictionary) % self.peers, news });
         }
@@ -205,7 +214,7 @@ mod tests {
 
     fn told(meter: &mut Meter, rows: usize, frontier: i64) -> Vec<Notice> {
         let mut notices = Vec::new();
-        meter.tell(rows, EventTime::from_micros(frontier), &mut |notice| notices.push(notice));
+        meter.tell(rows, EventTime::from_micros(frontier), false, &mut |notice| notices.push(notice));
         notices
     }
 
@@ -216,6 +225,7 @@ mod tests {
         assert!(told(&mut meter, 0, 0).is_empty());
         meter.accept(7, ACCEPTED as usize);
         meter.accept(4, 3);
+        meter.tell(0, EventTime::MIN, true, &mut |notice| panic!("{notice:?}, and it is behind"));
         let news = News::Accepted { dictionary: 7, rows: 1 + ACCEPTED };
         assert_eq!(vec![Notice { to: 1, news }], told(&mut meter, 0, 0));
         assert!(told(&mut meter, 0, 0).is_empty());

@@ -226,10 +226,11 @@ impl<'scope> Records<'scope> {
                     state.eager = eager;
                     state.prune(&evictions);
                 }
+                let behind = must_wait || !arrived;
                 {
                     let mut output = notices_output.activate();
                     let mut session = output.session(&none);
-                    meter.tell(state.waiting(), state.reached(), &mut |notice| session.give(notice));
+                    meter.tell(state.waiting(), state.reached(), behind, &mut |notice| session.give(notice));
                 }
                 tally.evicted.add(evictions.len() as u64);
                 tally.keys.add(state.groups.keys() as u64);
