@@ -70,7 +70,7 @@ impl Intake for Plain<'_> {
 /// The same computation in one loop, without a dataflow.
 fn plain(generator: &Generator) -> u64 {
     let waker = timely::execute_directly(|worker| worker.sync_activator_for(vec![]));
-    let mut buckets = Buckets::default();
+    let mut buckets = Buckets::new(1);
     let mut partitions: Vec<(PartitionNumber, Box<dyn Reader>, Watermark)> = (0..PARTITIONS)
         .map(|partition| {
             let name = partition.to_string();

@@ -163,12 +163,12 @@ impl<'scope> Records<'scope> {
         let mut said_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(said_output);
         let mut notices_output =
             OutputBuilder::<_, CapacityContainerBuilder<Vec<Notice>>>::from(notices_output);
-        let (tally, pressure) = (self.tally, self.pressure);
+        let (width, tally, pressure) = (self.width, self.tally, self.pressure);
 
         builder.build(move |mut capabilities| {
             capabilities.truncate(3);
             let mut capabilities = Some(capabilities);
-            let mut state = KeyedState::new(logic, limits, eager);
+            let mut state = KeyedState::new(width, logic, limits, eager);
             let mut end = EventTime::MIN;
             let mut keys = 0;
             let none = CapabilitySet::new();

@@ -13,10 +13,14 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use bytemuck::{Pod, Zeroable};
+
 use crate::record::{KeyNumber, Offset, PartitionId};
 use crate::EventTime;
 
 const SLOTS: i64 = 32;
+/// How many words a row has before its values.
+const ROW_WORDS: usize = 2;
 /// How many buckets the ring has; a power of two.
 const RING: i64 = 256;
 const BUCKET_MICROS: i64 = SLOTS * 1_000;
@@ -42,30 +46,34 @@ pub struct Buckets {
     spare: Vec<Rows>,
     partitions: Partitions,
     order: Vec<u64>,
+    /// How many words a row has.
+    stride: usize,
     len: usize,
 }
 
-impl Default for Buckets {
-    fn default() -> Self {
-        Self {
-            open: i64::MIN / SLOTS,
-            near: (0..RING).map(|_| Rows::default()).collect(),
-            far: BTreeMap::new(),
-            at: i64::MIN,
-            slots: (0..SLOTS).map(|_| Rows::default()).collect(),
-            spare: Vec::new(),
-            partitions: Partitions::default(),
-            order: Vec::new(),
-            len: 0,
-        }
-    }
-}
 
 fn millisecond(time: EventTime) -> i64 {
     time.micros().div_euclid(1_000)
 }
 
 impl Buckets {
+    /// Room for rows of `width` values.
+    pub fn new(width: usize) -> Self {
+        let stride = ROW_WORDS + width;
+        Self {
+            open: i64::MIN / SLOTS,
+            near: (0..RING).map(|_| Rows::new(stride)).collect(),
+            far: BTreeMap::new(),
+            at: i64::MIN,
+            slots: (0..SLOTS).map(|_| Rows::new(stride)).collect(),
+            spare: Vec::new(),
+            partitions: Partitions::default(),
+            order: Vec::new(),
+            stride,
+            len: 0,
+        }
+    }
+
     /// The number by which rows name a partition.
     pub fn partition(&mut self, partition: PartitionId) -> PartitionNumber {
         self.partitions.number(partition)
@@ -85,10 +93,12 @@ impl Buckets {
         let rows = if bucket - self.open < RING {
             &mut self.near[ring(bucket)]
         } else {
-            self.far.entry(bucket).or_default()
+            self.far.entry(bucket).or_insert_with(|| Rows::new(self.stride))
         };
         if rows.is_new() {
-            *rows = self.spare.pop().unwrap_or_default();
+            if let Some(spare) = self.spare.pop() {
+                *rows = spare;
+            }
         }
         rows.push(row, values);
     }
@@ -105,7 +115,7 @@ impl Buckets {
 
     /// The time before which no row waits; [`EventTime::MAX`] if none does.
     pub fn earliest(&self) -> EventTime {
-        let open = (0..SLOTS).find(|slot| self.slots[*slot as usize].len() > 0);
+        let open = (0..SLOTS).find(|slot| !self.slots[*slot as usize].is_empty());
         let open = open.map(|slot| (self.open << 5) + slot);
         let first = open.or_else(|| self.first().map(|bucket| bucket << 5));
         first.and_then(EventTime::from_millis).unwrap_or(EventTime::MAX)
@@ -114,7 +124,7 @@ impl Buckets {
     /// The keys of the rows that wait.
     pub fn keys(&self) -> impl Iterator<Item = KeyNumber> + '_ {
         let waiting = self.slots.iter().chain(&self.near).chain(self.far.values());
-        waiting.flat_map(|rows| rows.rows.iter().map(|row| row.key))
+        waiting.flat_map(|rows| rows.iter().map(|(row, _)| row.key))
     }
 
     /// Hands out the rows of whole milliseconds before `limit` in `(time, partition, offset)` order, run by run.
@@ -147,7 +157,7 @@ impl Buckets {
 
     /// The first bucket with rows beyond the open one.
     fn first(&self) -> Option<i64> {
-        let near = (self.open + 1..self.open + RING).find(|bucket| self.near[ring(*bucket)].len() > 0);
+        let near = (self.open + 1..self.open + RING).find(|bucket| !self.near[ring(*bucket)].is_empty());
         near.or_else(|| self.far.first_key_value().map(|(bucket, _)| *bucket))
     }
 
@@ -155,7 +165,7 @@ impl Buckets {
     fn release_slots(&mut self, limit: i64, run: &mut impl FnMut(Run<'_>)) {
         while self.at < limit {
             let slot = &mut self.slots[(self.at & (SLOTS - 1)) as usize];
-            if slot.len() > 0 {
+            if !slot.is_empty() {
                 self.len -= slot.len();
                 slot.hand_out(self.at >> 5, &self.partitions, &mut self.order, run);
                 slot.clear();
@@ -172,14 +182,14 @@ impl Buckets {
             let (bucket, rows) = first.remove_entry();
             self.near[ring(bucket)] = rows;
         }
-        std::mem::take(&mut self.near[ring(bucket)])
+        std::mem::replace(&mut self.near[ring(bucket)], Rows::new(self.stride))
     }
 
     /// Deals the rows of the open bucket into its slots.
     fn deal(&mut self, rows: Rows) {
-        for (index, row) in rows.rows.iter().enumerate() {
+        for (row, values) in rows.iter() {
             let slot = ((row.place >> TIME_SHIFT) / 1_000) as usize;
-            self.slots[slot].push(*row, rows.values_of(index));
+            self.slots[slot].push(row, values);
         }
         self.reuse(rows);
     }
@@ -199,7 +209,8 @@ fn ring(bucket: i64) -> usize {
 }
 
 /// A row that waits, without its values.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
 pub struct Row {
     /// The place among the rows of its bucket, with bits of the offset where the index of arrival will be.
     place: u64,
@@ -233,43 +244,55 @@ impl Row {
     }
 }
 
-/// Rows of one bucket in order of arrival.
-#[derive(Debug, Default)]
+/// Rows of one bucket in order of arrival, each with its values behind it: a row is written, and read, at one place.
+#[derive(Debug)]
 struct Rows {
-    rows: Vec<Row>,
-    values: Vec<f64>,
-    width: usize,
+    words: Vec<u64>,
+    stride: usize,
 }
 
 impl Rows {
+    fn new(stride: usize) -> Self {
+        Self { words: Vec::new(), stride }
+    }
+
     #[inline]
     fn push(&mut self, row: Row, values: &[f64]) {
-        self.width = values.len();
-        self.rows.push(row);
+        let [place, name] = bytemuck::cast::<Row, [u64; ROW_WORDS]>(row);
         match *values {
-            [value] => self.values.push(value),
-            _ => self.values.extend_from_slice(values),
+            [value] => self.words.extend_from_slice(&[place, name, value.to_bits()]),
+            _ => {
+                self.words.extend_from_slice(&[place, name]);
+                self.words.extend_from_slice(bytemuck::cast_slice(values));
+            }
         }
     }
 
     fn len(&self) -> usize {
-        self.rows.len()
+        self.words.len() / self.stride
+    }
+
+    fn is_empty(&self) -> bool {
+        self.words.is_empty()
     }
 
     /// Whether it never had a row.
     #[inline]
     fn is_new(&self) -> bool {
-        self.rows.capacity() == 0
+        self.words.capacity() == 0
     }
 
     fn clear(&mut self) {
-        self.rows.clear();
-        self.values.clear();
+        self.words.clear();
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Row, &[f64])> {
+        self.words.chunks_exact(self.stride).map(row)
     }
 
     #[inline]
-    fn values_of(&self, index: usize) -> &[f64] {
-        &self.values[index * self.width..][..self.width]
+    fn at(&self, index: usize) -> (Row, &[f64]) {
+        row(&self.words[index * self.stride..][..self.stride])
     }
 
     /// Hands out the rows, which are of `bucket`, in order.
@@ -282,13 +305,20 @@ impl Rows {
     ) {
         assert!(self.len() as u64 <= INDEX_MASK, "fewer than 2^28 rows in 32 ms of event time");
         order.clear();
-        order.extend(self.rows.iter().enumerate().map(|(index, row)| {
+        order.extend(self.iter().enumerate().map(|(index, (row, _))| {
             let time = row.place >> TIME_SHIFT << TIME_SHIFT;
             time | partitions.rank(row.partition()) << PARTITION_SHIFT | index as u64
         }));
         order.sort_unstable();
         run(Run { rows: self, order, start: bucket.wrapping_mul(BUCKET_MICROS) });
     }
+}
+
+/// A row and its values.
+#[inline]
+fn row(words: &[u64]) -> (Row, &[f64]) {
+    let (row, values) = words.split_at(ROW_WORDS);
+    (bytemuck::cast([row[0], row[1]]), bytemuck::cast_slice(values))
 }
 
 /// Rows that leave together, in order.
@@ -307,7 +337,8 @@ impl<'a> Run<'a> {
         self.order.iter().map(move |packed| {
             let index = (packed & INDEX_MASK) as usize;
             let time = EventTime::from_micros(self.start.wrapping_add((packed >> TIME_SHIFT) as i64));
-            (time, self.rows.rows[index], self.rows.values_of(index))
+            let (row, values) = self.rows.at(index);
+            (time, row, values)
         })
     }
 

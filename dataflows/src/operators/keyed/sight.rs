@@ -116,7 +116,7 @@ mod tests {
     fn partitions_may_have_rows_in_another_order_than_they_were_numbered_in() {
         let sight = Sight::new(vec![Names::default(); crate::record::KEY_GROUPS]);
         let ids = ["a", "b", "c"].map(|name| PartitionId::of("s", name));
-        let mut buckets = Buckets::default();
+        let mut buckets = Buckets::new(0);
         let numbers = ids.map(|id| buckets.partition(id));
         let key = KeyNumber::new(KeyId::of("k").group(), 0);
         sight.names[key.group().index()].borrow_mut().push(Key::new("k").into());

@@ -36,12 +36,12 @@ pub(super) struct KeyedState<L: Logic> {
 }
 
 impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
-    pub(super) fn new(logic: L, limits: Limits, eager: Option<Provisions<L>>) -> Self {
+    pub(super) fn new(width: usize, logic: L, limits: Limits, eager: Option<Provisions<L>>) -> Self {
         let groups = Groups::default();
         Self {
             logic,
             limits,
-            buckets: Buckets::default(),
+            buckets: Buckets::new(width),
             recoding: Recoding::default(),
             sight: Rc::new(Sight::new(groups.names())),
             groups,

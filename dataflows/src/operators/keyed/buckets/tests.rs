@@ -37,7 +37,7 @@ proptest! {
         start in prop::sample::select(vec![-3_000_000_000_123i64, -50_000, 0, 1_400_000_000_000_000]),
     ) {
         let group = KeyId::of("k").group();
-        let mut buckets = Buckets::default();
+        let mut buckets = Buckets::new(1);
         let mut waiting = Vec::new();
         let (mut limit, mut offset) = (start, 0);
         for (rows, advance) in steps {

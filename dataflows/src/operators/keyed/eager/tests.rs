@@ -148,7 +148,7 @@ struct Play {
 impl Play {
     fn new(logic: Boxed, limits: Limits, eager: Option<Eager>) -> Self {
         Self {
-            state: KeyedState::new(logic, limits, eager.map(Provisions::new)),
+            state: KeyedState::new(1, logic, limits, eager.map(Provisions::new)),
             // So small that numbers of keys are used again.
             dictionary: Dictionary::with_generation(1),
             keys: keys(),
