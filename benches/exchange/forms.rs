@@ -73,10 +73,10 @@ impl Form for RowBatches {
     }
 
     fn sum(container: &RowBatch) -> Sum {
-        Sum::of(container.heads().iter().zip(container.values()).map(|(head, value)| {
+        Sum::of(container.rows().map(|(head, values)| {
             let number: u32 = bytemuck::cast(head.key);
             let key = u64::from(number) << 32 | u64::from(head.offset);
-            Row { time: head.time.micros(), key, value: *value }
+            Row { time: head.time.micros(), key, value: values[0] }
         }))
     }
 }

@@ -169,7 +169,6 @@ impl Input {
                     if !batch.is_empty() {
                         gate.send(batch.len());
                         rows_output.activate().session_with_builder(rows_at).give_container(&mut batch);
-                        batch = RowBatch::default();
                     }
                     let weight = rejections.iter().map(Rejected::weight).sum::<usize>();
                     if weight > 0 {

@@ -111,7 +111,7 @@ impl Distributor<RowBatch> for ByKeyGroup {
         for (row, (head, values)) in batch.rows().enumerate() {
             let (worker, part) = self.part(head.key);
             match is_near {
-                true => part.push_head(*head, values),
+                true => part.push_head(head, values),
                 false => part.push(head.time, head.key, batch.offset(row), values),
             }
             if part.is_full() {
@@ -162,8 +162,9 @@ mod tests {
         let (mut known, mut rows) = (BTreeMap::new(), Vec::new());
         for batch in sent {
             known.extend(batch.learned.iter().cloned());
-            let key = |(row, head): (usize, &Head)| (known[&head.key].clone(), batch.offset(row));
-            rows.extend(batch.heads().iter().enumerate().map(key));
+            let key =
+                |(row, (head, _)): (usize, (Head, &[f64]))| (known[&head.key].clone(), batch.offset(row));
+            rows.extend(batch.rows().enumerate().map(key));
             batch.forgotten.iter().for_each(|number| drop(known.remove(number)));
         }
         rows

@@ -8,7 +8,7 @@ use timely::bytes::arc::Bytes;
 use timely::dataflow::channels::ContainerBytes;
 use timely::Accountable;
 
-use super::{Key, KeyNumber, Offset, PartitionId};
+use super::{Key, KeyNumber, Offset, PartitionId, Rows};
 use crate::EventTime;
 
 /// The fixed part of a row: 16 bytes.
@@ -32,7 +32,7 @@ pub struct Origin {
     pub dictionary: u32,
 }
 
-/// Rows of one partition in order of arrival: fixed-width heads, strided values beside them, and the changes to the
+/// Rows of one partition in order of arrival, each a fixed-width head with its values behind it, and the changes to the
 /// [`Dictionary`] that the rows need.
 ///
 /// Rows are dictionary-encoded: a key's text travels once per source worker and key, in the same batch as the first
@@ -42,15 +42,12 @@ pub struct Origin {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowBatch {
     origin: Origin,
-    width: u32,
     /// No row has a lesser offset.
     since: Offset,
     /// The upper halves of the offsets, if a row is so far from the first one that they do not follow.
     uppers: Vec<u32>,
     #[serde(skip)]
-    heads: Vec<Head>,
-    #[serde(skip)]
-    values: Vec<f64>,
+    rows: Rows<Head>,
     /// Numbers that stand for a key from now on; applies before the rows.
     pub learned: Vec<(KeyNumber, Key)>,
     /// Numbers that stand for nothing from now on; applies after the rows.
@@ -62,11 +59,9 @@ impl Default for RowBatch {
     fn default() -> Self {
         Self {
             origin: Origin { partition: PartitionId::of("", ""), dictionary: 0 },
-            width: 0,
             since: Offset(0),
             uppers: Vec::new(),
-            heads: Vec::new(),
-            values: Vec::new(),
+            rows: Rows::default(),
             learned: Vec::new(),
             forgotten: Vec::new(),
         }
@@ -96,17 +91,17 @@ impl RowBatch {
 
     /// Values per row.
     pub fn width(&self) -> usize {
-        self.width as usize
+        self.rows.width()
     }
 
     /// The number of rows.
     pub fn len(&self) -> usize {
-        self.heads.len()
+        self.rows.len()
     }
 
     /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
-        self.heads.is_empty()
+        self.rows.is_empty()
     }
 
     /// Whether there are neither rows nor changes to the dictionary.
@@ -116,7 +111,7 @@ impl RowBatch {
 
     /// Whether the batch should be sent.
     pub fn is_full(&self) -> bool {
-        self.heads.len() >= Self::CAPACITY
+        self.rows.reach(Self::CAPACITY)
     }
 
     /// Appends a row, of a greater offset than those before it; `values` has [`RowBatch::width`] numbers.
@@ -133,11 +128,7 @@ impl RowBatch {
     /// Appends a row whose offset is less than 2^32 beyond the least one.
     #[inline(always)]
     pub(crate) fn push_head(&mut self, head: Head, values: &[f64]) {
-        self.heads.push(head);
-        match *values {
-            [value] => self.values.push(value),
-            _ => self.values.extend_from_slice(values),
-        }
+        self.rows.push(head, values);
     }
 
     /// Keeps the upper half of a row's offset, and of those before it.
@@ -174,7 +165,7 @@ impl RowBatch {
     /// The offset of a row.
     #[inline]
     pub fn offset(&self, row: usize) -> Offset {
-        let lower = self.heads[row].offset;
+        let lower = self.rows.at(row).0.offset;
         match self.uppers.get(row) {
             Some(upper) => Offset(u64::from(*upper) << 32 | u64::from(lower)),
             None => Offset(self.since.0 + u64::from(lower.wrapping_sub(self.since.0 as u32))),
@@ -183,20 +174,8 @@ impl RowBatch {
 
     /// The rows in order.
     #[inline]
-    pub fn rows(&self) -> impl Iterator<Item = (&Head, &[f64])> {
-        // A width of zero has no chunks, so the rows are counted by their heads.
-        let width = self.width();
-        self.heads.iter().enumerate().map(move |(row, head)| (head, &self.values[row * width..][..width]))
-    }
-
-    /// The fixed parts of the rows, in order.
-    pub fn heads(&self) -> &[Head] {
-        &self.heads
-    }
-
-    /// The values of all rows, [`RowBatch::width`] at a time.
-    pub fn values(&self) -> &[f64] {
-        &self.values
+    pub fn rows(&self) -> impl Iterator<Item = (Head, &[f64])> {
+        self.rows.iter()
     }
 
     /// Empties the batch for rows of `width` values and offsets of at least `since` from `origin`, and keeps the
@@ -205,20 +184,16 @@ impl RowBatch {
         self.clear();
         self.since = since;
         self.origin = origin;
-        self.width = u32::try_from(width).expect("fewer than 2^32 value fields");
-        self.heads.reserve_exact(Self::CAPACITY);
-        self.values.reserve_exact(Self::CAPACITY * width);
+        self.rows.reset(width, Self::CAPACITY);
     }
 
     /// Takes rows and dictionary changes into a batch that has no room for more, and keeps the allocations.
     pub fn take(&mut self) -> Self {
         let taken = Self {
             origin: self.origin,
-            width: self.width,
             since: self.since,
             uppers: std::mem::take(&mut self.uppers),
-            heads: self.heads.as_slice().into(),
-            values: self.values.as_slice().into(),
+            rows: self.rows.copied(),
             learned: std::mem::take(&mut self.learned),
             forgotten: std::mem::take(&mut self.forgotten),
         };
@@ -229,8 +204,7 @@ impl RowBatch {
     /// Removes rows and dictionary changes, and keeps the allocations.
     pub fn clear(&mut self) {
         self.uppers.clear();
-        self.heads.clear();
-        self.values.clear();
+        self.rows.clear();
         self.learned.clear();
         self.forgotten.clear();
     }
@@ -239,44 +213,40 @@ impl RowBatch {
 impl Accountable for RowBatch {
     #[inline]
     fn record_count(&self) -> i64 {
-        self.heads.len() as i64
+        self.len() as i64
     }
 }
 
-/// On the wire: three lengths, the heads, the values, and the rest in bincode, each aligned to eight bytes.
+/// On the wire: how many values a row has and how many bytes the rows and the rest, the rows, and the rest in bincode, each aligned to eight bytes.
 ///
-/// The receiver copies the heads and values once, into aligned storage of their own.
+/// The receiver copies the rows once, into aligned storage of their own.
 impl ContainerBytes for RowBatch {
     fn from_bytes(bytes: Bytes) -> Self {
-        let length = |at: usize| {
+        let number = |at: usize| {
             let word = bytes[at * 8..][..8].try_into().expect("eight bytes");
             u64::from_le_bytes(word) as usize
         };
-        let heads_end = 24 + length(0) * size_of::<Head>();
-        let values_end = heads_end + length(1) * size_of::<f64>();
-        let mut batch: Self = bincode::deserialize(&bytes[values_end..][..length(2)])
-            .expect("written by a RowBatch of this build");
-        batch.heads = bytemuck::allocation::pod_collect_to_vec(&bytes[24..heads_end]);
-        batch.values = bytemuck::allocation::pod_collect_to_vec(&bytes[heads_end..values_end]);
+        let (rows, rest) = bytes[24..].split_at(number(1));
+        let mut batch: Self =
+            bincode::deserialize(&rest[..number(2)]).expect("written by a RowBatch of this build");
+        batch.rows = Rows::from_bytes(number(0), rows);
         batch
     }
 
     fn length_in_bytes(&self) -> usize {
         let rest = bincode::serialized_size(self).expect("lengths fit") as usize;
-        24 + self.heads.len() * size_of::<Head>()
-            + self.values.len() * size_of::<f64>()
-            + rest.next_multiple_of(8)
+        24 + self.rows.bytes().len() + rest.next_multiple_of(8)
     }
 
     fn into_bytes<W: Write>(&self, writer: &mut W) {
         let rest = bincode::serialize(self).expect("nothing in a batch is unserialisable");
+        let rows = self.rows.bytes();
         let mut write =
             |bytes: &[u8]| writer.write_all(bytes).expect("timely sized the buffer by length_in_bytes");
-        for length in [self.heads.len(), self.values.len(), rest.len()] {
-            write(&(length as u64).to_le_bytes());
+        for number in [self.width(), rows.len(), rest.len()] {
+            write(&(number as u64).to_le_bytes());
         }
-        write(bytemuck::cast_slice(&self.heads));
-        write(bytemuck::cast_slice(&self.values));
+        write(rows);
         write(&rest);
         write(&[0; 8][..rest.len().next_multiple_of(8) - rest.len()]);
     }

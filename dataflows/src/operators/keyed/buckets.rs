@@ -15,12 +15,10 @@ use std::collections::BTreeMap;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::record::{KeyNumber, Offset, PartitionId};
+use crate::record::{KeyNumber, Offset, PartitionId, Rows};
 use crate::EventTime;
 
 const SLOTS: i64 = 32;
-/// How many words a row has before its values.
-const ROW_WORDS: usize = 2;
 /// How many buckets the ring has; a power of two.
 const RING: i64 = 256;
 const BUCKET_MICROS: i64 = SLOTS * 1_000;
@@ -37,20 +35,19 @@ pub struct Buckets {
     /// The bucket that the frontier is in, by `milliseconds / 32`.
     open: i64,
     /// The buckets less than [`RING`] beyond the open one, each at its number modulo that.
-    near: Vec<Rows>,
+    near: Vec<Rows<Row>>,
     /// The buckets beyond those.
-    far: BTreeMap<i64, Rows>,
+    far: BTreeMap<i64, Rows<Row>>,
     /// The first millisecond of the open bucket that has not left.
     at: i64,
-    slots: Vec<Rows>,
-    spare: Vec<Rows>,
+    slots: Vec<Rows<Row>>,
+    spare: Vec<Rows<Row>>,
     partitions: Partitions,
     order: Vec<u64>,
-    /// How many words a row has.
-    stride: usize,
+    /// How many values a row has.
+    width: usize,
     len: usize,
 }
-
 
 fn millisecond(time: EventTime) -> i64 {
     time.micros().div_euclid(1_000)
@@ -59,17 +56,16 @@ fn millisecond(time: EventTime) -> i64 {
 impl Buckets {
     /// Room for rows of `width` values.
     pub fn new(width: usize) -> Self {
-        let stride = ROW_WORDS + width;
         Self {
             open: i64::MIN / SLOTS,
-            near: (0..RING).map(|_| Rows::new(stride)).collect(),
+            near: (0..RING).map(|_| Rows::new(width)).collect(),
             far: BTreeMap::new(),
             at: i64::MIN,
-            slots: (0..SLOTS).map(|_| Rows::new(stride)).collect(),
+            slots: (0..SLOTS).map(|_| Rows::new(width)).collect(),
             spare: Vec::new(),
             partitions: Partitions::default(),
             order: Vec::new(),
-            stride,
+            width,
             len: 0,
         }
     }
@@ -93,9 +89,9 @@ impl Buckets {
         let rows = if bucket - self.open < RING {
             &mut self.near[ring(bucket)]
         } else {
-            self.far.entry(bucket).or_insert_with(|| Rows::new(self.stride))
+            self.far.entry(bucket).or_insert_with(|| Rows::new(self.width))
         };
-        if rows.is_new() {
+        if !rows.has_room() {
             if let Some(spare) = self.spare.pop() {
                 *rows = spare;
             }
@@ -175,18 +171,18 @@ impl Buckets {
     }
 
     /// Makes a bucket the open one, and takes its rows.
-    fn open(&mut self, bucket: i64) -> Rows {
+    fn open(&mut self, bucket: i64) -> Rows<Row> {
         self.open = bucket;
         self.at = bucket << 5;
         while let Some(first) = self.far.first_entry().filter(|first| *first.key() < bucket + RING) {
             let (bucket, rows) = first.remove_entry();
             self.near[ring(bucket)] = rows;
         }
-        std::mem::replace(&mut self.near[ring(bucket)], Rows::new(self.stride))
+        std::mem::replace(&mut self.near[ring(bucket)], Rows::new(self.width))
     }
 
     /// Deals the rows of the open bucket into its slots.
-    fn deal(&mut self, rows: Rows) {
+    fn deal(&mut self, rows: Rows<Row>) {
         for (row, values) in rows.iter() {
             let slot = ((row.place >> TIME_SHIFT) / 1_000) as usize;
             self.slots[slot].push(row, values);
@@ -194,8 +190,8 @@ impl Buckets {
         self.reuse(rows);
     }
 
-    fn reuse(&mut self, mut rows: Rows) {
-        if !rows.is_new() {
+    fn reuse(&mut self, mut rows: Rows<Row>) {
+        if rows.has_room() {
             rows.clear();
             self.spare.push(rows);
         }
@@ -244,57 +240,7 @@ impl Row {
     }
 }
 
-/// Rows of one bucket in order of arrival, each with its values behind it: a row is written, and read, at one place.
-#[derive(Debug)]
-struct Rows {
-    words: Vec<u64>,
-    stride: usize,
-}
-
-impl Rows {
-    fn new(stride: usize) -> Self {
-        Self { words: Vec::new(), stride }
-    }
-
-    #[inline]
-    fn push(&mut self, row: Row, values: &[f64]) {
-        let [place, name] = bytemuck::cast::<Row, [u64; ROW_WORDS]>(row);
-        match *values {
-            [value] => self.words.extend_from_slice(&[place, name, value.to_bits()]),
-            _ => {
-                self.words.extend_from_slice(&[place, name]);
-                self.words.extend_from_slice(bytemuck::cast_slice(values));
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.words.len() / self.stride
-    }
-
-    fn is_empty(&self) -> bool {
-        self.words.is_empty()
-    }
-
-    /// Whether it never had a row.
-    #[inline]
-    fn is_new(&self) -> bool {
-        self.words.capacity() == 0
-    }
-
-    fn clear(&mut self) {
-        self.words.clear();
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (Row, &[f64])> {
-        self.words.chunks_exact(self.stride).map(row)
-    }
-
-    #[inline]
-    fn at(&self, index: usize) -> (Row, &[f64]) {
-        row(&self.words[index * self.stride..][..self.stride])
-    }
-
+impl Rows<Row> {
     /// Hands out the rows, which are of `bucket`, in order.
     fn hand_out(
         &self,
@@ -314,17 +260,10 @@ impl Rows {
     }
 }
 
-/// A row and its values.
-#[inline]
-fn row(words: &[u64]) -> (Row, &[f64]) {
-    let (row, values) = words.split_at(ROW_WORDS);
-    (bytemuck::cast([row[0], row[1]]), bytemuck::cast_slice(values))
-}
-
 /// Rows that leave together, in order.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
-    rows: &'a Rows,
+    rows: &'a Rows<Row>,
     order: &'a [u64],
     /// The first microsecond of their bucket.
     start: i64,
