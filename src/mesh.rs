@@ -98,7 +98,8 @@ impl Mesh {
     pub(crate) fn allocators(&self, workers: usize) -> Result<(Vec<AllocatorBuilder>, CommsGuard), Error> {
         let hooks = Hooks::default();
         let inside = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), hooks.spill.clone());
-        let streams = self.connections.iter().map(|connection| connection.clone().map(PeerStream)).collect();
+        let streams =
+            self.connections.iter().map(|connection| connection.clone().map(PeerStream::new)).collect();
         let (builders, guard) = initialize_networking_from_sockets(inside, streams, self.me, workers, hooks)
             .map_err(|source| Error::Io { what: "the threads of the mesh".to_owned(), source })?;
         Ok((builders.into_iter().map(AllocatorBuilder::Tcp).collect(), guard))

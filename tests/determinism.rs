@@ -248,7 +248,7 @@ fn numbered(
         |_, _| {
             move |input, output| {
                 input.for_each(|time, batch| {
-                    let heads = batch.heads().iter().map(|head| (head.time, Key::new("all")));
+                    let heads = batch.rows().map(|(head, _)| (head.time, Key::new("all")));
                     output.session(&time).give_iterator(heads);
                 });
             }

@@ -49,6 +49,7 @@ pub struct Buckets {
     len: usize,
 }
 
+#[inline]
 fn millisecond(time: EventTime) -> i64 {
     time.micros().div_euclid(1_000)
 }
