@@ -8,7 +8,6 @@ mod replay;
 mod run;
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -114,15 +113,10 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) if error.is_told() => ExitCode::from(error.exit_code() as u8),
         Err(error) => {
-            complain(&error);
+            log::complain(&error);
             ExitCode::from(error.exit_code() as u8)
         }
     }
-}
-
-/// Writes a text to standard error, if somebody takes it.
-fn complain(text: &dyn Display) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Writes the help of a command to standard output.

@@ -3,7 +3,6 @@
 mod arguments;
 mod culprit;
 
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -173,11 +172,10 @@ fn abort_and_accuse(cluster: &Cluster, described: Described) {
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
         if let Some(accusation) = culprit::accuse(described) {
-            // At once, so that nothing of another process comes between; if nobody takes it, there is nobody to tell.
-            let _ = std::io::stderr().write_all(format!("{accusation}\n").as_bytes());
+            crate::log::complain(&accusation);
         }
         if let Some(name) = &name {
-            eprintln!("{name} has panicked, which ends the cluster");
+            crate::log::complain(&format!("{name} has panicked, which ends the cluster"));
         }
         std::process::abort();
     }));

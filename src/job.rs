@@ -176,7 +176,7 @@ impl Job {
     /// The first error of a source or sink.
     pub fn run(&self, cluster: Cluster, control: &Control, outputs: Arc<Outputs>) -> Result<Outcome, Error> {
         let job = self.clone();
-        let opened = Barrier::new(cluster.workers());
+        let opened = Opened { workers: Barrier::new(cluster.workers()), processes: cluster.processes() };
         cluster::run(cluster, control, move |worker| job.build(worker, &opened, outputs()))
     }
 
@@ -195,17 +195,18 @@ impl Job {
         })
     }
 
-    /// Builds the dataflow on one worker; `opened` is where the workers of the process meet once their sources are open.
+    /// Builds the dataflow on one worker, and opens its sinks once all sources are open.
     fn build(
         &self,
         worker: &mut Worker,
-        opened: &Barrier,
+        opened: &Opened,
         outputs: Vec<(Stream, Output)>,
     ) -> Result<(), Error> {
         let wants = |wanted| outputs.iter().any(|(stream, _)| *stream == wanted);
         let (logic, provisional) = (self.logic(wants(Stream::Verdicts))?, wants(Stream::Provisional));
         let eager = self.0.eager;
-        let tally = Control::current().tally().clone();
+        let control = Control::current();
+        let tally = control.tally().clone();
         let limits = self.0.file.limits;
         let limits = Limits {
             keys: usize::try_from(limits.keys).unwrap_or(usize::MAX),
@@ -214,7 +215,12 @@ impl Job {
         worker.dataflow::<EventTime, _, _>(|scope| {
             let ingested = self.0.inputs.iter().map(|input| input.ingest(scope)).reduce(Ingested::concat);
             // A sink may empty a file, so none is opened before it is known that the run can start.
-            opened.wait();
+            if opened.workers.wait().is_leader() {
+                control.opened();
+            }
+            if scope.index() == 0 {
+                control.await_opened(opened.processes);
+            }
             let Some(Ingested { records, late, malformed }) = ingested else { return };
             let keyed = match provisional {
                 true => records.keyed_eagerly(limits, eager, logic),
@@ -267,4 +273,10 @@ impl Job {
             None => logic,
         })
     }
+}
+
+/// Where the workers of a process meet once their sources are open, and of how many processes.
+struct Opened {
+    workers: Barrier,
+    processes: usize,
 }

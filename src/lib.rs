@@ -2,6 +2,7 @@
 //!
 //! [`dataflows`] is what is computed, [`connectors`] where records come from and go, and the modules here are how
 //! it runs. A program starts from the [`prelude`].
+#![deny(clippy::print_stderr)]
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 

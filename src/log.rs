@@ -1,6 +1,7 @@
-//! Where events go: to standard error, in colours on a terminal.
+//! What is said on standard error: events, in colours on a terminal, and texts.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 
 use tracing_subscriber::filter::LevelFilter;
 
@@ -12,4 +13,10 @@ pub(crate) fn start(level: LevelFilter) {
     let subscriber = subscriber.with_writer(std::io::stderr).log_internal_errors(false);
     // The other one is as good.
     let _ = subscriber.try_init();
+}
+
+/// Writes a text to standard error, if somebody takes it.
+pub(crate) fn complain(text: &dyn Display) {
+    // In one piece, so that nothing of another process comes between.
+    let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
 }

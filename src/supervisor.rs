@@ -224,11 +224,13 @@ impl Company {
                 let name = name(*process, &self.addresses);
                 match (status.code(), status.signal()) {
                     (Some(code), _) if was_one_lost => {
-                        eprintln!("{name} has left before the end of the run, with exit code {code}");
+                        crate::log::complain(&format!(
+                            "{name} has left before the end of the run, with exit code {code}"
+                        ));
                     }
                     (None, Some(signal)) => {
                         let word = signal_hook::low_level::signal_name(signal).unwrap_or("unknown");
-                        eprintln!("{name} was ended by signal {signal} ({word})");
+                        crate::log::complain(&format!("{name} was ended by signal {signal} ({word})"));
                     }
                     _ => {}
                 }

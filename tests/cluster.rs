@@ -317,9 +317,9 @@ fn whoever_does_not_belong_to_the_cluster_is_refused_and_disturbs_nothing() {
     drop(stranger);
     second.await_err("it has another secret");
 
-    // A silent connection does not hold up the handshakes of others.
+    // Silent connections do not hold up the handshakes of others, however many.
     let start_of_silence = Instant::now();
-    silent.extend((0..5).map(|_| TcpStream::connect(&addresses[1]).expect("it listens")));
+    silent.extend((0..400).map(|_| TcpStream::connect(&addresses[1]).expect("it listens")));
     let mut first = member("0", SECRET);
     let (first, second) = (first.end(SOON), second.end(SOON));
     assert!(start_of_silence.elapsed() < Duration::from_secs(10));
@@ -426,5 +426,27 @@ fn arguments_that_do_not_go_together_are_refused() {
         for flag in ["--workers", "--processes", "--process ", "--hostfile", "--help"] {
             assert!(help.out.contains(flag), "{}", help.out);
         }
+    }
+}
+
+#[test]
+fn a_source_that_cannot_be_opened_anywhere_leaves_every_sink_as_it_was() {
+    let file = STDIN.replace("\"stdio\"", "\"file\"\noptions = { path = \"{}/in/*\" }");
+    let sink =
+        "[[sink]]\nstream = \"anomalies\"\nconnector = \"file\"\noptions = { path = \"{}/out.jsonl\" }\n";
+    let (folder, path) = pipeline(&[&file, sink].concat());
+    let input = folder.path().join("in");
+    fs::create_dir(&input).expect("it is new");
+    fs::write(input.join("0"), "1,k,1\n").expect("it can be written");
+    // The second partition is read by the second process. It is no file.
+    let made = Command::new("mkfifo").arg(input.join("1")).status().expect("there is mkfifo");
+    assert!(made.success());
+    fs::write(folder.path().join("out.jsonl"), "earlier results").expect("it can be written");
+    // Which process comes first differs from time to time.
+    for cluster in [&[][..], &["-n", "2"], &["-n", "2", "-w", "2"]].repeat(10) {
+        let ended = run(&[&["run", &path, "-q"], cluster].concat());
+        assert_eq!(Some(2), ended.code, "{cluster:?}: {ended:?}");
+        assert!(ended.err.contains("is not a regular file"), "{cluster:?}: {ended:?}");
+        assert_eq!("earlier results", read(&folder, "out.jsonl"), "{cluster:?}");
     }
 }

@@ -38,7 +38,9 @@ struct Shared {
     frozen: Mutex<usize>,
     listed: Mutex<BTreeMap<usize, (String, u64)>>,
     known: Mutex<BTreeMap<usize, Known>>,
+    opened: AtomicBool,
     others: Mutex<BTreeMap<usize, Bulletin>>,
+    heard: Condvar,
     changes: Mutex<u64>,
     change: Condvar,
 }
@@ -56,6 +58,8 @@ struct Known {
 pub struct Bulletin {
     /// Whether it stops without finalising what is not final.
     pub interrupted: bool,
+    /// Whether all its workers have opened what they read, and nothing has failed.
+    pub opened: bool,
     /// How many of its workers have stopped reading for good.
     pub frozen: usize,
     /// The lowest watermark that its ingest operators hold; settled once all its workers are frozen.
@@ -193,6 +197,24 @@ impl Control {
         self.0.interrupted.load(Ordering::Acquire)
     }
 
+    /// Notes that all workers of this process have opened what they read, or failed to.
+    pub fn opened(&self) {
+        self.0.opened.store(true, Ordering::Release);
+        self.notify();
+    }
+
+    /// Waits until all of so many processes have opened what they read, or the run is failed or interrupted.
+    pub fn await_opened(&self, processes: usize) {
+        let mut others = lock(&self.0.others);
+        let opened =
+            |others: &BTreeMap<usize, Bulletin>| others.values().filter(|other| other.opened).count();
+        while opened(&others) + 1 < processes && !self.failed() && !self.interrupted() {
+            // A failure does not say that it was heard of.
+            let waited = self.0.heard.wait_timeout(others, Duration::from_millis(50));
+            others = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Notes which partitions of a source this process has found.
     pub(crate) fn list(&self, ingest: usize, source: &str, partitions: &[String]) {
         let hash = xxh3_64(partitions.join("\0").as_bytes());
@@ -272,6 +294,8 @@ impl Control {
         let frozen = *lock(&self.0.frozen);
         Bulletin {
             interrupted: self.interrupted(),
+            // Whoever hears this hears of no failure later that came before it.
+            opened: self.0.opened.load(Ordering::Acquire) && !self.failed(),
             frozen,
             held: lock(&self.0.held).values().min().copied(),
             listed: lock(&self.0.listed).iter().map(|(ingest, (_, hash))| (*ingest, *hash)).collect(),
@@ -286,13 +310,14 @@ impl Control {
             bulletin.listed.get(ingest).is_some_and(|other| other != hash).then(|| source.clone())
         });
         let interrupts = bulletin.interrupted && !self.interrupted();
-        lock(&self.0.others).insert(process, bulletin);
         if let Some(source) = differs.filter(|_| !self.failed()) {
             let reason = format!(
                 "process {process} finds other partitions of source \"{source}\" than this one: all must find the same"
             );
             self.fail(Error::Configuration(reason));
         }
+        lock(&self.0.others).insert(process, bulletin);
+        self.0.heard.notify_all();
         if interrupts {
             self.interrupt();
         }

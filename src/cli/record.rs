@@ -78,7 +78,7 @@ impl Record {
             });
             super::say(&summary.to_string())?;
         } else if !voice.quiet {
-            super::complain(&text(&recorded, recorder.path()));
+            crate::log::complain(&text(&recorded, recorder.path()));
         }
         match outcome {
             Outcome::Done => Ok(()),

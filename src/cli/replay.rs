@@ -113,7 +113,7 @@ impl Replay {
         if speaks && voice.json {
             super::say(&summary.json())?;
         } else if speaks && !voice.quiet {
-            super::complain(&summary.text());
+            crate::log::complain(&summary.text());
         }
         match outcome {
             Outcome::Done => match replay.finish(&control, tells) {

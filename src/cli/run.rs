@@ -94,12 +94,12 @@ impl Run {
         if speaks && voice.json {
             super::say(&summary.json())?;
         } else if speaks && !voice.quiet {
-            super::complain(&summary.text());
+            crate::log::complain(&summary.text());
             point_at_rejections(path, &job, &summary);
         }
         if let (Some(recorded), Some(recorder)) = (recorded, recorder) {
             if !voice.json && !voice.quiet {
-                super::complain(&super::record::text(&recorded, recorder.path()));
+                crate::log::complain(&super::record::text(&recorded, recorder.path()));
             }
         }
         match outcome {
@@ -118,7 +118,10 @@ fn point_at_rejections(path: &Path, job: &Job, summary: &Summary) {
         (summary.totals.evicted, Stream::Evictions, "evictions"),
     ] {
         if count > 0 && !has(stream) {
-            super::complain(&format!("to see them, add to {}: [[sink]] stream = \"{name}\"", path.display()));
+            crate::log::complain(&format!(
+                "to see them, add to {}: [[sink]] stream = \"{name}\"",
+                path.display()
+            ));
         }
     }
 }

@@ -88,10 +88,10 @@ impl Arguments {
             return Ok(None);
         }
         let abroad = addresses.iter().find(|address| !is_loopback(address));
-        let secret = match (std::env::var(SECRET), abroad) {
-            (Ok(text), _) => Secret::parse(&text)?,
-            (Err(_), None) => Secret::NONE,
-            (Err(_), Some(address)) => {
+        let secret = match (std::env::var_os(SECRET), abroad) {
+            (Some(text), _) => Secret::parse(&text.to_string_lossy())?,
+            (None, None) => Secret::NONE,
+            (None, Some(address)) => {
                 let wanted = format!("the environment variable {SECRET} must hold the secret of the cluster");
                 return Err(Error::Usage(format!("{address} is not on this machine, so {wanted}")));
             }

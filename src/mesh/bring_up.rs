@@ -1,11 +1,11 @@
 //! From nothing to a connection to every other process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,15 @@ use crate::Error;
 
 /// How long all processes together have to join.
 const DEADLINE: Duration = Duration::from_secs(60);
-/// How long to wait for a process that does not listen yet, and for the next one that connects.
+/// How long to wait for the next one that connects, and at first for a process that does not listen yet.
 const RETRY: Duration = Duration::from_millis(10);
-/// How long to wait after a handshake that has failed: the next one will hardly go better.
+/// How long to wait after a handshake that has failed, and at most for a process that does not listen.
 const REPENT: Duration = Duration::from_millis(500);
 /// How long one attempt to connect may take.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How many handshakes may be under way at a time.
+/// After how long it is told for whom this process waits.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many handshakes may be under way at a time; one more ends the oldest.
 const HANDSHAKES: usize = 32;
 /// How many different refusals are told of.
 const MESSAGES: usize = 100;
@@ -40,7 +42,8 @@ struct Hall {
     /// Of whom a refusal has been told, and why: one who tries again and again is told of once.
     told: Mutex<BTreeSet<(IpAddr, String)>>,
     over: AtomicBool,
-    handshakes: AtomicUsize,
+    /// The handshakes under way with those who have connected, the oldest first.
+    handshakes: Mutex<VecDeque<(SocketAddr, TcpStream)>>,
 }
 
 type Arrivals = Sender<(u16, Secured)>;
@@ -75,7 +78,7 @@ impl Mesh {
             joined: Mutex::default(),
             told: Mutex::default(),
             over: AtomicBool::new(false),
-            handshakes: AtomicUsize::new(0),
+            handshakes: Mutex::default(),
         });
         let watch = Arc::new(Watch::new(&member, control));
         let processes = member.addresses.len();
@@ -106,6 +109,7 @@ impl Mesh {
         if mesh.me == 0 {
             control.begin(run);
         }
+        let mut is_told = false;
         let result = loop {
             let absent = (0..processes).find(|peer| *peer != mesh.me && mesh.connections[*peer].is_none());
             let Some(absent) = absent else { break Ok(()) };
@@ -116,6 +120,9 @@ impl Mesh {
             if start.elapsed() > DEADLINE {
                 let address = mesh.addresses[absent].clone();
                 break Err(Error::Absent { process: absent, address, seconds: DEADLINE.as_secs() });
+            }
+            if absent < mesh.me && start.elapsed() > PATIENCE && !std::mem::replace(&mut is_told, true) {
+                warn!(process = absent, address = %mesh.addresses[absent], "waits until the other process connects");
             }
             match arrivals.recv_timeout(Duration::from_millis(50)) {
                 Ok((peer, secured)) => {
@@ -156,6 +163,11 @@ fn listen(address: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).map_err(|source| Error::Io { what: format!("listening on {address}"), source })
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nobody panics while holding it; and who did would end the process.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Hall {
     fn over(&self) -> bool {
         self.over.load(Ordering::Acquire)
@@ -172,15 +184,14 @@ impl Hall {
             match listener.accept() {
                 Ok((socket, from)) => {
                     let (hall, arrivals) = (Arc::clone(&self), arrivals.clone());
-                    self.handshakes.fetch_add(1, Ordering::Relaxed);
+                    let admitted = self.admit(from, &socket);
                     let handle = move || {
                         if let Err(refusal) = hall.answer(socket, &arrivals) {
                             hall.tell(from, &refusal);
                         }
-                        hall.handshakes.fetch_sub(1, Ordering::Relaxed);
+                        lock(&hall.handshakes).retain(|(other, _)| *other != from);
                     };
-                    if let Err(error) = spawn("handshake", handle) {
-                        self.handshakes.fetch_sub(1, Ordering::Relaxed);
+                    if let Err(error) = admitted.and_then(|()| spawn("handshake", handle)) {
                         warn!(peer = %from, %error, "refused a connection");
                     }
                 }
@@ -190,14 +201,26 @@ impl Hall {
                     thread::sleep(RETRY);
                 }
             }
-            while self.handshakes.load(Ordering::Relaxed) >= HANDSHAKES && !self.over() {
-                thread::sleep(RETRY);
-            }
         }
     }
 
+    /// Makes room for a handshake. Were those who connect and say nothing left to use up their time, others would wait for them.
+    fn admit(&self, from: SocketAddr, socket: &TcpStream) -> Result<(), Error> {
+        let socket =
+            socket.try_clone().map_err(|source| Error::Io { what: "the connection".to_owned(), source })?;
+        let mut handshakes = lock(&self.handshakes);
+        handshakes.push_back((from, socket));
+        if handshakes.len() > HANDSHAKES {
+            if let Some((_, oldest)) = handshakes.pop_front() {
+                // One that is closed already is as good.
+                let _ = oldest.shutdown(Shutdown::Both);
+            }
+        }
+        Ok(())
+    }
+
     fn tell(&self, from: SocketAddr, refusal: &Refusal) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = lock(&self.told);
         if told.len() < MESSAGES && told.insert((from.ip(), refusal.to_string())) {
             warn!(peer = %from, reason = %refusal, "refused a connection");
         }
@@ -207,7 +230,7 @@ impl Hall {
         socket.set_nonblocking(false)?;
         socket.set_nodelay(true)?;
         let (from, secured) = respond(socket, &self.terms)?;
-        if !self.joined.lock().unwrap_or_else(PoisonError::into_inner).insert(from) {
+        if !lock(&self.joined).insert(from) {
             return Err(Refusal::Duplicate(from));
         }
         // If nobody waits any more, the process ends.
@@ -218,11 +241,18 @@ impl Hall {
     /// Connects to a process that may not listen yet.
     fn reach(&self, peer: u16, arrivals: &Arrivals) {
         let address = &self.addresses[usize::from(peer)];
-        let mut told = BTreeSet::new();
+        let (mut told, mut pause, start) = (BTreeSet::new(), RETRY, Instant::now());
         while !self.over() {
-            let Ok(socket) = connect(address) else {
-                thread::sleep(RETRY);
-                continue;
+            let socket = match connect(address) {
+                Ok(socket) => socket,
+                Err(error) => {
+                    if start.elapsed() > PATIENCE && told.insert(error.to_string()) {
+                        warn!(process = peer, %address, %error, "waits until it can connect to the other process");
+                    }
+                    thread::sleep(pause);
+                    pause = (2 * pause).min(REPENT);
+                    continue;
+                }
             };
             match initiate(socket, peer, &self.terms) {
                 Ok(secured) => {

@@ -44,11 +44,11 @@ impl Secret {
             .filter(|digits| digits.len() == 64)
             .map(|digits| digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())
             .unwrap_or_default();
-        let bytes = bytes.try_into().map_err(|_| {
-            let form = "64 hexadecimal digits, as `openssl rand -hex 32` prints";
+        let secret = bytes.try_into().ok().map(Self).filter(|secret| *secret != Self::NONE);
+        secret.ok_or_else(|| {
+            let form = "64 hexadecimal digits, not all of them 0, as `openssl rand -hex 32` prints";
             Error::Usage(format!("the environment variable {SECRET} must be {form}"))
-        })?;
-        Ok(Self(bytes))
+        })
     }
 
     /// The digits that [`Secret::parse`] reads.
@@ -70,7 +70,9 @@ mod tests {
         let secret = Secret::random().expect("there are random numbers");
         assert_eq!(secret, Secret::parse(&format!("{}\n", secret.spell())).expect("it is right"));
         assert_eq!("Secret(..)", format!("{secret:?}"));
-        for wrong in ["", "abc", &"g".repeat(64), &"a".repeat(63), &"a".repeat(66), &"é".repeat(64)] {
+        for wrong in
+            ["", "abc", &"g".repeat(64), &"a".repeat(63), &"a".repeat(66), &"é".repeat(64), &"0".repeat(64)]
+        {
             let error = Secret::parse(wrong).expect_err(wrong).to_string();
             assert!(wrong.is_empty() || !error.contains(&format!("\"{wrong}\"")), "{error}");
         }

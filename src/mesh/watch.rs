@@ -222,7 +222,7 @@ impl Watch {
             sleep_for_ever();
         }
         if let Some(message) = message {
-            eprintln!("{message}");
+            crate::log::complain(&message);
         }
         std::process::exit(code.into())
     }
