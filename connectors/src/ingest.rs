@@ -102,8 +102,8 @@ impl Input {
         let (credits, told, consumers) = Credits::line(scope);
         let mut told_input = builder.new_input_connection(told, Pipeline, []);
         builder.set_notify_for(1, FrontierInterest::Never);
-        let mut gate =
-            Gate::new(dictionary, self.schema.values.len(), self.pace.batch, consumers, peers, self.ahead);
+        let turn = self.pace.turn(peers);
+        let mut gate = Gate::new(dictionary, self.schema.values.len(), turn, consumers, peers, self.ahead);
         let pressure = Control::pressure();
 
         let open = |partition| Feed::open(self, partition, waker());
@@ -159,7 +159,7 @@ impl Input {
                     if let Allowance::Holders { over: Some(over), .. } = allowance {
                         return control.fail(feed.holds_too_much(over));
                     }
-                    match feed.read(&rules, turns.pace.batch, &mut dictionary, &mut batch, &mut rejections) {
+                    match feed.read(&rules, turn, &mut dictionary, &mut batch, &mut rejections) {
                         // A partition that had nothing costs no turn, but one on a long skip does.
                         Ok(0) if !feed.is_ready() => {}
                         Ok(_) => turns_left -= 1,
