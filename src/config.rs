@@ -6,6 +6,7 @@
 mod detect;
 mod expand;
 mod fields;
+mod files;
 mod format;
 mod item;
 mod limits;
@@ -80,7 +81,7 @@ pub fn parse(
     environment: &dyn Fn(&str) -> Option<String>,
     registry: &Registry,
 ) -> Result<PipelineFile, Error> {
-    let reader = Reader::new(text, environment, registry);
+    let reader = Reader::new(name, text, environment, registry);
     let result = match DeTable::parse(text) {
         Ok(document) => pipeline::read(&reader, Table::new(&reader, document.get_ref(), "the file", 0)),
         Err(error) => {
@@ -92,5 +93,5 @@ pub fn parse(
             Err(reader.fault(span.start, message))
         }
     };
-    reader.finish(name, result)
+    reader.finish(result)
 }

@@ -70,9 +70,10 @@ impl Job {
         &self.0.file
     }
 
-    /// What processes must have in common to run it together: all but where its sinks write to.
+    /// What processes must have in common to run it together: all but where it is and
+    /// where its sinks write to.
     pub fn identity(&self) -> String {
-        let PipelineFile { name, sources, steps, detects, sinks, limits } = self.file();
+        let PipelineFile { path: _, name, sources, steps, detects, sinks, limits } = self.file();
         let streams: Vec<_> = sinks.iter().map(|sink| sink.stream).collect();
         format!("{:?}", (name, sources, steps, detects, streams, limits))
     }

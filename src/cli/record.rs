@@ -4,17 +4,16 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
-use tidewatch_connectors::file::pattern;
 use tidewatch_connectors::recording::{Part, Recorded, Recorder};
 use tidewatch_connectors::Control;
 
 use super::Voice;
 use crate::cluster::{self, Outcome};
-use crate::config::SinkSpec;
+use crate::config::{self, PipelineFile};
 use crate::job::Job;
 use crate::progress::Progress;
 use crate::registry::Registry;
-use crate::{config, Error};
+use crate::Error;
 
 pub(super) const AFTER_HELP: &str = "\
 The file holds every record as it was read, late and malformed ones too, with partition, offset and append
@@ -52,7 +51,7 @@ impl Record {
             return Err(Error::Usage("record needs a PIPELINE.toml and --out".to_owned()));
         };
         let job = Job::new(config::read(file, registry)?, registry)?;
-        check_new(out, &self.cluster, &[])?;
+        check_new(out, &self.cluster, job.file())?;
         let cluster = self.cluster.enter(&format!("{}\nrecorded alone", job.identity()))?;
         let recorder = Recorder::create_part(out, cluster.part())?;
         let job = job.recorded(&recorder);
@@ -87,18 +86,16 @@ impl Record {
     }
 }
 
-/// Checks, before there are other processes, that none of them will find its file there already, and that no sink
-/// writes to such a file.
-pub(super) fn check_new(path: &str, cluster: &cluster::Arguments, sinks: &[SinkSpec]) -> Result<(), Error> {
+/// Checks, before there are other processes, that none of them will find its file there already, and that no such file
+/// is one of the pipeline's: a sink would empty it, and a source would read what it gives.
+pub(super) fn check_new(
+    path: &str,
+    cluster: &cluster::Arguments,
+    pipeline: &PipelineFile,
+) -> Result<(), Error> {
     let parts = u32::from(cluster.processes());
     for file in Part::files(path, parts) {
-        let identity = pattern::identity(Path::new(&file));
-        let mut paths = sinks.iter().filter_map(|sink| sink.options.given_text("path"));
-        if paths.any(|path| pattern::identity(Path::new(path)) == identity) {
-            return Err(Error::Usage(format!(
-                "{file} is the \"path\" of a sink, which would empty the recording"
-            )));
-        }
+        pipeline.keep_clear_of(Path::new(&file))?;
     }
     if cluster.starts_processes() {
         Part::check_new(path, parts)?;

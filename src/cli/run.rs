@@ -46,7 +46,7 @@ impl Run {
             self.file.as_deref().ok_or_else(|| Error::Usage("run needs a PIPELINE.toml".to_owned()))?;
         let job = Job::new(config::read(path, registry)?, registry)?;
         if let Some(record) = &self.record {
-            super::record::check_new(record, &self.cluster, &job.sinks())?;
+            super::record::check_new(record, &self.cluster, job.file())?;
         }
         // What is wrong so far is said once, before there are other processes.
         let recorded = if self.record.is_some() { "\nrecorded" } else { "" };
