@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::program::{end, interrupt, pipeline, read, start};
+use crate::harness::program::{end, interrupt, pipeline, read, start, tidewatch};
 
 use super::{many_lines, sink, STDIN};
 
@@ -80,6 +80,24 @@ fn other_sinks_complete_when_the_reader_of_standard_output_has_gone() {
     drop(child.stdout.take());
     assert_eq!(Some(0), end(&mut child, Duration::from_secs(20)));
     assert_eq!(20_000, read(&folder, "out.jsonl").lines().count());
+}
+
+#[test]
+fn a_recording_completes_when_the_reader_of_standard_output_has_gone() {
+    for sinks in ["", &sink("stdout", "")] {
+        let (folder, path) = many_lines(sinks);
+        let recording = folder.path().join("r.tide").display().to_string();
+        for cluster in [&["-w", "2"][..], &["-n", "2"]] {
+            let mut child = start(&[&["run", &path, "--record", &recording], cluster].concat());
+            drop(child.stdout.take());
+            assert_eq!(Some(0), end(&mut child, Duration::from_secs(20)), "{cluster:?}");
+            let said = tidewatch(["replay", &recording, &path, "-q"]);
+            assert_eq!((Some(0), 20_000), (said.code, said.out.lines().count()), "{cluster:?}: {}", said.err);
+            for part in ["", ".0", ".1"] {
+                let _ = fs::remove_file(recording.clone() + part);
+            }
+        }
+    }
 }
 
 #[test]
