@@ -1,6 +1,8 @@
 //! `tidewatch record`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
@@ -53,18 +55,17 @@ impl Record {
         let job = Job::new(config::read(file, registry)?, registry)?;
         check_new(out, &self.cluster, job.file())?;
         let cluster = self.cluster.enter(&format!("{}\nrecorded alone", job.identity()))?;
-        let recorder = Recorder::create_part(out, cluster.part())?;
-        let job = job.recorded(&recorder);
         let control = Control::default();
         cluster::abort_on_panic(&cluster);
         cluster::interrupt_on_signals(&control, &cluster)?;
+        let recorder = Recorder::create_part(out, cluster.part())?;
+        let job = job.recorded(&recorder);
         let quiet = voice.quiet || voice.json || cluster.index() > 0;
         let progress = Progress::new(&control, job.size(), quiet);
         let outcome = progress.during(|| job.read(cluster, &control));
-        // If the recording failed, that is why the run did.
-        let recorded = recorder.finish()?;
+        let recorded = close(&recorder, &control, &outcome)?;
         let outcome = outcome?;
-        if voice.json {
+        if let (Some(recorded), true) = (&recorded, voice.json) {
             let Recorded { partitions, records, decisions, bytes } = recorded;
             let interrupted = outcome == Outcome::Interrupted;
             let summary = json!({
@@ -76,8 +77,8 @@ impl Record {
                 "interrupted": interrupted,
             });
             super::say(&summary.to_string())?;
-        } else if !voice.quiet {
-            crate::log::complain(&text(&recorded, recorder.path()));
+        } else if let (Some(recorded), false) = (&recorded, voice.quiet) {
+            crate::log::complain(&text(recorded, recorder.path()));
         }
         match outcome {
             Outcome::Done => Ok(()),
@@ -101,6 +102,24 @@ pub(super) fn check_new(
         Part::check_new(path, parts)?;
     }
     Ok(())
+}
+
+/// Closes the recording of a run that has ended. Nothing is left of it if the run failed, or was interrupted before it
+/// began, and no process has read a record: an empty file would be in the way of the next try.
+pub(super) fn close(
+    recorder: &Recorder,
+    control: &Control,
+    outcome: &Result<Outcome, Error>,
+) -> Result<Option<Recorded>, Error> {
+    // If the recording failed, that is why the run did.
+    let recorded = recorder.finish()?;
+    let began = outcome.is_ok() && control.elapsed() > Duration::ZERO;
+    if began || control.totals().records > 0 {
+        return Ok(Some(recorded));
+    }
+    // If it cannot be removed, the next try names it.
+    let _ = fs::remove_file(recorder.path());
+    Ok(None)
 }
 
 /// What was recorded, for people.

@@ -51,12 +51,12 @@ impl Run {
         // What is wrong so far is said once, before there are other processes.
         let recorded = if self.record.is_some() { "\nrecorded" } else { "" };
         let cluster = self.cluster.enter(&format!("{}{recorded}", job.identity()))?;
-        let create = |path: &String| Recorder::create_part(path, cluster.part());
-        let recorder = self.record.as_ref().map(create).transpose()?;
-        let job = recorder.as_ref().map_or(job.clone(), |recorder| job.recorded(recorder));
         let control = Control::default();
         cluster::abort_on_panic(&cluster);
         cluster::interrupt_on_signals(&control, &cluster)?;
+        let create = |path: &String| Recorder::create_part(path, cluster.part());
+        let recorder = self.record.as_ref().map(create).transpose()?;
+        let job = recorder.as_ref().map_or(job.clone(), |recorder| job.recorded(recorder));
 
         let speaks = cluster.index() == 0;
         let writes_stdout = job.sinks().iter().any(|sink| sink.connector == "stdout");
@@ -86,8 +86,8 @@ impl Run {
         };
 
         let outcome = progress.during(|| job.run(cluster, &control, outputs));
-        // If the recording failed, that is why the run did.
-        let recorded = recorder.as_ref().map(Recorder::finish).transpose()?;
+        let close = |recorder| super::record::close(recorder, &control, &outcome);
+        let recorded = recorder.as_ref().map(close).transpose()?.flatten();
         let outcome = outcome?;
         let summary = Summary::new(control.totals(), outcome, control.elapsed());
         info!(?outcome, records = summary.totals.records, anomalies = summary.totals.anomalies, "run ended");

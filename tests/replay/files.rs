@@ -244,6 +244,52 @@ fn a_file_of_the_pipeline_is_not_for_replays_and_recordings() {
 }
 
 #[test]
+fn a_start_that_fails_leaves_no_recording_in_the_way_of_the_next() {
+    let folder = files();
+    let path = |name: &str| folder.path().join(name);
+    let hide = |name: &str| fs::rename(path(name), path("hidden")).expect("it is there");
+    for (start, wrong) in [
+        (&["run", "p.toml", "--record", "r.tide"][..], &["gone", "dangling", "sink"][..]),
+        (&["record", "p.toml", "--out", "r.tide"], &["gone", "dangling"]),
+        // Where one process cannot open what another one can, that one may have read something by then.
+        (&["run", "p.toml", "--record", "r.tide", "-n", "2"], &["gone"]),
+        (&["record", "p.toml", "--out", "r.tide", "-n", "2"], &["gone"]),
+    ] {
+        for wrong in wrong {
+            let sink = path("own-late.jsonl");
+            match *wrong {
+                "sink" => {
+                    let _ = fs::remove_file(&sink);
+                    fs::create_dir(&sink).expect("it can be made");
+                }
+                wrong => {
+                    hide("other.jsonl");
+                    if wrong == "dangling" {
+                        std::os::unix::fs::symlink("nowhere", path("other.jsonl")).expect("it can be made");
+                    }
+                }
+            }
+            let said = tidewatch_in(&folder, start);
+            let code = if *wrong == "gone" { 2 } else { 1 };
+            assert_eq!((Some(code), ""), (said.code, &*said.out), "{start:?}, {wrong}: {}", said.err);
+            assert!(!said.err.contains("recorded"), "{start:?}, {wrong}: {}", said.err);
+            let left = names(folder.path()).into_iter().filter(|name| name.starts_with("r.tide"));
+            assert_eq!(Vec::<String>::new(), left.collect::<Vec<_>>(), "{start:?}, {wrong}");
+            match *wrong {
+                "sink" => fs::remove_dir(&sink).expect("it is empty"),
+                _ => fs::rename(path("hidden"), path("other.jsonl")).expect("it is there"),
+            }
+        }
+        let said = tidewatch_in(&folder, [start, &["-q"]].concat());
+        assert_eq!((Some(0), ""), (said.code, &*said.err), "{start:?}");
+        assert_eq!(Some(0), tidewatch_in(&folder, ["replay", "r.tide", "p.toml", "-q"]).code, "{start:?}");
+        for part in ["r.tide", "r.tide.0", "r.tide.1"] {
+            let _ = fs::remove_file(path(part));
+        }
+    }
+}
+
+#[test]
 fn a_recording_is_a_source_of_pipelines() {
     let (folder, own) = recorded();
     let recorded =
