@@ -270,7 +270,7 @@ fn a_start_that_fails_leaves_no_recording_in_the_way_of_the_next() {
                 }
             }
             let said = tidewatch_in(&folder, start);
-            let code = if *wrong == "gone" { 2 } else { 1 };
+            let code = if *wrong == "dangling" { 1 } else { 2 };
             assert_eq!((Some(code), ""), (said.code, &*said.out), "{start:?}, {wrong}: {}", said.err);
             assert!(!said.err.contains("recorded"), "{start:?}, {wrong}: {}", said.err);
             let left = names(folder.path()).into_iter().filter(|name| name.starts_with("r.tide"));
