@@ -123,7 +123,17 @@ fn help_names_options_and_exit_codes() {
 
 #[test]
 fn wrong_usage_exits_with_2() {
-    for arguments in [&["run"][..], &["fly"], &["run", "p.toml", "-w", "0"], &["generate", "--keys", "0"]] {
+    for arguments in [
+        &["run"][..],
+        &["fly"],
+        &["run", "p.toml", "-w", "0"],
+        &["run", "p.toml", "--record", ""],
+        &["run", ""],
+        &["record", "p.toml", "--out", ""],
+        &["replay", "", "p.toml"],
+        &["generate", "--keys", "0"],
+        &["generate", "--out", ""],
+    ] {
         let said = tidewatch(arguments);
         assert_eq!((Some(2), ""), (said.code, said.out.as_str()), "{arguments:?}");
         assert!(!said.err.is_empty(), "{arguments:?}");

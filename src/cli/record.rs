@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::json;
 use tidewatch_connectors::recording::{Part, Recorded, Recorder};
@@ -38,7 +39,7 @@ pub(super) struct Record {
     #[arg(value_name = "PIPELINE.toml", required_unless_present = "hostfile")]
     file: Option<PathBuf>,
     /// The file to write, or with -n the files FILE.0, FILE.1 and so on; they must not exist
-    #[arg(short, long, value_name = "FILE", required_unless_present = "hostfile")]
+    #[arg(short, long, value_name = "FILE", required_unless_present = "hostfile", value_parser = NonEmptyStringValueParser::new())]
     out: Option<String>,
     #[command(flatten)]
     cluster: cluster::Arguments,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::builder::NonEmptyStringValueParser;
 use tidewatch_connectors::format::TimeFormat;
 use tidewatch_connectors::recording::Play;
 use tidewatch_connectors::stdio::Stdout;
@@ -44,7 +45,7 @@ Exit codes: 0 done, 1 failed or damaged, 2 usage or configuration, 130 interrupt
 #[derive(clap::Args)]
 pub(super) struct Replay {
     /// The recording: its file, or what its parts are called without their numbers
-    #[arg(value_name = "RECORDING", required_unless_present = "hostfile")]
+    #[arg(value_name = "RECORDING", required_unless_present = "hostfile", value_parser = NonEmptyStringValueParser::new())]
     recording: Option<String>,
     /// The pipeline file.
     #[arg(value_name = "PIPELINE.toml", required_unless_present = "hostfile")]

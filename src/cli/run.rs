@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::builder::NonEmptyStringValueParser;
 use tidewatch_connectors::egress::Output;
 use tidewatch_connectors::format::TableEncoder;
 use tidewatch_connectors::recording::Recorder;
@@ -31,7 +32,7 @@ pub(super) struct Run {
     file: Option<PathBuf>,
     /// Also record the sources, for `tidewatch replay`, in a file that does not exist yet; with -n, each process what
     /// it reads: FILE.0, FILE.1 and so on.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     record: Option<String>,
     #[command(flatten)]
     cluster: cluster::Arguments,
