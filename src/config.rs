@@ -41,10 +41,10 @@ pub use spec::{
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if it cannot be read, [`Error::Config`] if it is wrong.
+/// [`Error::Usage`] if it cannot be read, [`Error::Config`] if it is wrong.
 pub fn read(path: &Path, registry: &Registry) -> Result<PipelineFile, Error> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| Error::Io { what: name.clone(), source })?;
+    let bytes = std::fs::read(path).map_err(Error::unreadable("pipeline file", &name))?;
     let text = String::from_utf8(bytes).map_err(|error| reader::not_text(&name, &error))?;
     parse(&name, &text, &|variable| std::env::var(variable).ok(), registry)
 }

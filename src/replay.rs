@@ -63,7 +63,10 @@ impl Replay {
     ///
     /// If it cannot be read at all, or does not have the sources of the job.
     pub fn open(path: &str, job: &Job, play: Play, speed: Speed) -> Result<Self, Error> {
-        let recording = Recording::open(path)?;
+        let recording = Recording::open(path).map_err(|error| match error {
+            ConnectorError::Io { what, source } => Error::unreadable("recording", what)(source),
+            error => error.into(),
+        })?;
         let play = match speed {
             Speed::Max => play,
             Speed::Times(factor) => play.speed(factor),

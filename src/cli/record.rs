@@ -51,7 +51,7 @@ impl Record {
             return super::help("record");
         }
         let (Some(file), Some(out)) = (&self.file, &self.out) else {
-            return Err(Error::Usage("record needs a PIPELINE.toml and --out".to_owned()));
+            return Err(self.cluster.lack("record", "a PIPELINE.toml and --out"));
         };
         let job = Job::new(config::read(file, registry)?, registry)?;
         check_new(out, &self.cluster, job.file())?;

@@ -87,7 +87,7 @@ impl Replay {
             return super::help("replay");
         }
         let (Some(recording), Some(file)) = (&self.recording, &self.file) else {
-            return Err(Error::Usage("replay needs a RECORDING and a PIPELINE.toml".to_owned()));
+            return Err(self.cluster.lack("replay", "a RECORDING and a PIPELINE.toml"));
         };
         if self.from.zip(self.to).is_some_and(|(from, to)| from >= to) {
             return Err(Error::Usage("--from must be before --to".to_owned()));

@@ -43,8 +43,7 @@ impl Run {
         if self.cluster.asks_for_help() {
             return super::help("run");
         }
-        let path =
-            self.file.as_deref().ok_or_else(|| Error::Usage("run needs a PIPELINE.toml".to_owned()))?;
+        let path = self.file.as_deref().ok_or_else(|| self.cluster.lack("run", "a PIPELINE.toml"))?;
         let job = Job::new(config::read(path, registry)?, registry)?;
         if let Some(record) = &self.record {
             super::record::check_new(record, &self.cluster, job.file())?;
