@@ -77,11 +77,20 @@ fn help_names_options_and_exit_codes() {
                 "--process ",
                 "--hostfile",
                 "--record",
-                "PIPELINE.toml",
+                "Usage: tidewatch run [OPTIONS] <PIPELINE.toml>\n",
                 "Results go to",
             ],
         ),
-        (&["record"], &["--workers", "--processes", "--hostfile", "--out", "PIPELINE.toml", "FILE.0"]),
+        (
+            &["record"],
+            &[
+                "--workers",
+                "--processes",
+                "--hostfile",
+                "Usage: tidewatch record [OPTIONS] --out <FILE> <PIPELINE.toml>\n",
+                "FILE.0",
+            ],
+        ),
         (
             &["replay"],
             &[
@@ -94,8 +103,7 @@ fn help_names_options_and_exit_codes() {
                 "--to",
                 "--out",
                 "--stream",
-                "RECORDING",
-                "PIPELINE.toml",
+                "Usage: tidewatch replay [OPTIONS] <RECORDING> <PIPELINE.toml>\n",
             ],
         ),
         (&["check"], &["PIPELINE.toml"]),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use indicatif::{HumanBytes, HumanCount};
+use indicatif::HumanBytes;
 use serde_json::json;
 use tidewatch_connectors::recording::{Part, Recorded, Recorder};
 use tidewatch_connectors::Control;
@@ -14,21 +14,21 @@ use super::Voice;
 use crate::cluster::{self, Outcome};
 use crate::config::{self, PipelineFile};
 use crate::job::Job;
-use crate::progress::Progress;
+use crate::progress::{counted, Progress};
 use crate::registry::Registry;
 use crate::Error;
 
 pub(super) const AFTER_HELP: &str = "\
-The file holds every record as it was read, late and malformed ones too, with partition, offset and append
-time, and the decisions about silent partitions. Ctrl-C ends it properly; if the program is killed, all but
-the last seconds can be replayed. To run the pipeline at the same time: tidewatch run --record.
+The file holds every record as it was read, late and malformed ones too, with partition, offset and append time, and \
+the decisions about silent partitions. Ctrl-C ends it properly; if the program is killed, all but the last seconds can \
+be replayed. To run the pipeline at the same time: tidewatch run --record.
 
-With -n, each process records what it reads in a file of its own: FILE.0 for process 0, and so on. Together they
-are the recording FILE; a replay needs all of them in one folder. With --json, each says a line of its own file.
+With -n, each process records what it reads in a file of its own: FILE.0 for process 0, and so on. Together they are \
+the recording FILE; a replay needs all of them in one folder. With --json, each says a line of its own file.
 
-Example:
+Examples:
   tidewatch record live.toml --out live.tide
-  tidewatch record live.toml --out live.tide -n 2     live.tide.0 and live.tide.1
+  tidewatch record live.toml --out live.tide -n 2    live.tide.0 and live.tide.1
 
 Exit codes: 0 done, 1 it failed, 2 usage or configuration, 130 interrupted.";
 
@@ -126,10 +126,9 @@ pub(super) fn close(
 /// What was recorded, for people.
 pub(super) fn text(recorded: &Recorded, path: &str) -> String {
     format!(
-        "{path}: {} records of {} {} recorded, {}",
-        HumanCount(recorded.records),
-        HumanCount(recorded.partitions),
-        if recorded.partitions == 1 { "partition" } else { "partitions" },
+        "{path}: {} of {} recorded, {}",
+        counted(recorded.records, "record"),
+        counted(recorded.partitions, "partition"),
         HumanBytes(recorded.bytes)
     )
 }

@@ -20,24 +20,25 @@ use crate::replay::{Replay as Replayed, Speed};
 use crate::Error;
 
 pub(super) const AFTER_HELP: &str = "\
-The pipeline file may be the one that was recorded or another with the same sources: formats, steps and
-detectors apply anew. The results of the same file are the same bytes, at any speed and number of workers.
+The pipeline file may be the one that was recorded or another with the same sources: formats, steps and detectors apply \
+anew. The results of the same file are the same bytes, at any speed and number of workers.
 
-A range holds records with an event time from FROM on and before TO, and none of the others: the watermark
-begins with the first record in the range. What has no time goes with the record before it.
+A range holds records with an event time from FROM on and before TO, and none of the others: the watermark begins with \
+the first record in the range. What has no time goes with the record before it.
 
 A damaged or unfinished recording is played up to the damage. Then the damage is told, and the exit code is 1.
 
-A recording FILE of several processes is the files FILE.0, FILE.1 and so on, all in one folder; it is played with any -n
-and -w. With -n, each process opens the recording and reads the partitions of its workers, so every machine needs a
+A recording FILE of several processes is the files FILE.0, FILE.1 and so on, all in one folder; it is played with any \
+-n and -w. With -n, each process opens the recording and reads the partitions of its workers, so every machine needs a \
 copy at the same path. Process 0 writes the results.
 
 Examples:
-  tidewatch replay live.tide live.toml                   anomalies to standard output
-  tidewatch replay live.tide live.toml --out again       again/STREAM.jsonl for each sink of the pipeline
-  tidewatch replay live.tide live.toml --stream late     late records to standard output
-  tidewatch replay live.tide live.toml -n 2 -w 2         on two processes with two workers each
-  tidewatch replay live.tide live.toml --speed 10x --from 2024-01-01T08:00:00Z --to 2024-01-01T09:00:00Z
+  tidewatch replay live.tide live.toml                 to standard output
+  tidewatch replay live.tide live.toml --stream late   late records
+  tidewatch replay live.tide live.toml --out again     a file for each sink
+  tidewatch replay live.tide live.toml -n 2 -w 2       on two processes
+  tidewatch replay live.tide live.toml --speed 10x     ten times as fast
+  tidewatch replay live.tide live.toml --from 2024-01-01T08:00:00Z
 
 Exit codes: 0 done, 1 failed or damaged, 2 usage or configuration, 130 interrupted.";
 
