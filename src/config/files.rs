@@ -14,8 +14,8 @@ pub(super) fn read_by(connector: &str, options: &Params) -> Vec<String> {
         "file" => options.texts("path").to_vec(),
         // The file, or its parts.
         "recording" => {
-            let path = options.text("path").unwrap_or_default();
-            vec![path.to_owned(), format!("{path}.*")]
+            let path = pattern::literal(options.text("path").unwrap_or_default());
+            vec![format!("{path}.*"), path]
         }
         _ => Vec::new(),
     }
