@@ -192,15 +192,18 @@ impl Job {
     /// The first error of a source.
     pub fn read(&self, cluster: Cluster, control: &Control) -> Result<Outcome, Error> {
         let job = self.clone();
+        let opened = Barrier::new(cluster.workers());
         cluster::run(cluster, control, move |worker| {
             worker.dataflow::<EventTime, _, _>(|scope| {
                 job.0.inputs.iter().for_each(|input| drop(input.ingest(scope)));
             });
+            opened.wait();
             Ok(())
         })
     }
 
-    /// Builds the dataflow on one worker, and opens its sinks once all sources are open.
+    /// Builds the dataflow on one worker, and opens its sinks once all sources are open; the workers of the process leave
+    /// it together.
     fn build(
         &self,
         worker: &mut Worker,
@@ -249,6 +252,8 @@ impl Job {
                 }
             }
         });
+        // Nothing is read before, so a run that cannot start has nothing to be recorded either.
+        opened.workers.wait();
         Ok(())
     }
 

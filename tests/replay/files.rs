@@ -250,7 +250,8 @@ fn a_start_that_fails_leaves_no_recording_in_the_way_of_the_next() {
     let hide = |name: &str| fs::rename(path(name), path("hidden")).expect("it is there");
     for (start, wrong) in [
         (&["run", "p.toml", "--record", "r.tide"][..], &["gone", "dangling", "sink"][..]),
-        (&["record", "p.toml", "--out", "r.tide"], &["gone", "dangling"]),
+        (&["run", "p.toml", "--record", "r.tide", "-w", "4"], &["dangling", "sink"]),
+        (&["record", "p.toml", "--out", "r.tide", "-w", "4"], &["gone", "dangling"]),
         // Where one process cannot open what another one can, that one may have read something by then.
         (&["run", "p.toml", "--record", "r.tide", "-n", "2"], &["gone"]),
         (&["record", "p.toml", "--out", "r.tide", "-n", "2"], &["gone"]),
