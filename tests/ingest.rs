@@ -12,7 +12,7 @@ use tidewatch_connectors::egress::{Egress, Output};
 use tidewatch_connectors::format::{Csv, TimeFormat};
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::memory::{Memory, MemoryRecord, MemorySink};
-use tidewatch_connectors::{Control, Input, MemoryJournal};
+use tidewatch_connectors::{Control, Ingested, Input, MemoryJournal};
 use tidewatch_dataflows::detectors::EwmaZ;
 use tidewatch_dataflows::operators::Keyed;
 use tidewatch_dataflows::state::StateError;
@@ -71,15 +71,18 @@ fn text(sink: &MemorySink) -> String {
 }
 
 impl Streams {
-    fn run(&self, input: Input, workers: u16, control: &Control) -> Result<Outcome, Error> {
-        let streams = self.clone();
+    fn run(&self, inputs: &[Input], workers: u16, control: &Control) -> Result<Outcome, Error> {
+        let (streams, inputs) = (self.clone(), inputs.to_vec());
         cluster::run(Cluster::threads(workers), control, move |worker| {
             let Streams { scored, late, malformed } = streams.clone();
             worker.dataflow(|scope| {
-                let ingested = input.ingest(scope);
-                ingested.late.egress(Output::json(late, input.schema().clone()));
-                ingested.malformed.egress(Output::json(malformed, input.schema().clone()));
-                ingested.records.keyed(Echo).egress(Output::json(scored, input.schema().clone()));
+                let ingested = inputs.iter().map(|input| input.ingest(scope)).reduce(Ingested::concat);
+                let Ingested { records, late: behind, malformed: wrong } =
+                    ingested.expect("there is an input");
+                let json = |sink| Output::json(sink, inputs[0].schema().clone());
+                behind.egress(json(late));
+                wrong.egress(json(malformed));
+                records.keyed(Echo).egress(json(scored));
             });
             Ok(())
         })
@@ -93,7 +96,7 @@ impl Streams {
 /// Runs an input to its end.
 fn texts(input: &Input, workers: u16, pace: Pace) -> [String; 3] {
     let streams = Streams::default();
-    let outcome = streams.run(input.clone().pace(pace), workers, &Control::default()).unwrap();
+    let outcome = streams.run(&[input.clone().pace(pace)], workers, &Control::default()).unwrap();
     assert_eq!(Outcome::Done, outcome);
     streams.texts()
 }
@@ -307,7 +310,7 @@ proptest! {
         }));
         let input = input(&memory).lateness(Span::from_micros(lateness)).pace(Pace { batch, shuffle, dictionary: batch });
         let (streams, control) = (Streams::default(), Control::default());
-        prop_assert_eq!(Outcome::Done, streams.run(input, workers, &control).unwrap());
+        prop_assert_eq!(Outcome::Done, streams.run(&[input], workers, &control).unwrap());
         let [scored, late, malformed] = streams.texts();
         let ids = |text: &str| -> Vec<String> {
             let raw = |line: &str| field(line, "raw").as_str().unwrap().rsplit(',').next().unwrap().to_owned();

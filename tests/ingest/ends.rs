@@ -20,7 +20,7 @@ fn an_interruption_writes_what_is_final_and_nothing_else() {
         let (streams, control) = (Streams::default(), Control::default());
         let run = {
             let (streams, control) = (streams.clone(), control.clone());
-            thread::spawn(move || streams.run(input, workers, &control))
+            thread::spawn(move || streams.run(&[input], workers, &control))
         };
         // Nothing is final before every worker has begun.
         wait("the first are final", || !text(&streams.scored).is_empty());
@@ -45,7 +45,7 @@ fn an_interruption_before_the_first_record_is_one_too() {
         let (streams, control) = (Streams::default(), Control::default());
         control.interrupt();
         let start = Instant::now();
-        assert_eq!(Outcome::Interrupted, streams.run(input(&memory), workers, &control).unwrap());
+        assert_eq!(Outcome::Interrupted, streams.run(&[input(&memory)], workers, &control).unwrap());
         assert!(start.elapsed() < SOON, "{workers} workers: {:?}", start.elapsed());
         assert_eq!(["", "", ""].map(str::to_owned), streams.texts());
     }
@@ -135,7 +135,7 @@ fn a_source_that_fails_ends_the_run_with_its_error() {
             let schema = tidewatch_connectors::Schema::new(["key"], ["value"]);
             let input = Input::of_rows(Torn(names), schema);
             let start = Instant::now();
-            let result = Streams::default().run(input, workers, &Control::default());
+            let result = Streams::default().run(&[input], workers, &Control::default());
             assert_eq!(error, result.unwrap_err().to_string(), "{workers} workers");
             assert!(start.elapsed() < SOON, "{workers} workers: {:?}", start.elapsed());
         }

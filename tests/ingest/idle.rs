@@ -13,10 +13,14 @@ struct Live {
 
 impl Live {
     fn start(input: Input, workers: u16) -> Self {
+        Self::start_all(vec![input], workers)
+    }
+
+    fn start_all(inputs: Vec<Input>, workers: u16) -> Self {
         let (streams, control) = (Streams::default(), Control::default());
         let thread = {
             let (streams, control) = (streams.clone(), control.clone());
-            thread::spawn(move || streams.run(input, workers, &control))
+            thread::spawn(move || streams.run(&inputs, workers, &control))
         };
         Self { streams, control, thread }
     }
@@ -105,13 +109,19 @@ fn a_silent_partition_holds_nobody_back_and_a_replay_takes_the_same_decisions() 
 
 #[test]
 fn what_an_ended_partition_gave_becomes_final_when_the_others_are_silent() {
-    for workers in WORKERS {
-        let memory = Memory::new([("p0", vec![record(0, "a", 1)])]).live();
-        let input =
-            Input::new(Arc::new(OneEnds(memory.clone())), Some(Arc::new(csv())), csv_schema()).named("m");
-        let live = Live::start(input.lateness(Span::from_secs(5)).idle(IDLE), workers);
-        wait("the record of the ended partition is final", || live.is_scored(7));
-        memory.end();
+    for (workers, patience) in
+        WORKERS.into_iter().flat_map(|workers| [(workers, None), (workers, Some(IDLE))])
+    {
+        let goes_on = Memory::new([("p0", vec![record(0, "a", 1)])]).live();
+        // So many that one is silent while the other one is read.
+        let records = (0..15_000).map(|n| record(60_000 + n, "b", 7 + n)).collect();
+        let ends = Memory::new([("p1", records)]);
+        let source = OneEnds { goes_on: goes_on.clone(), ends, patience };
+        let input = Input::new(Arc::new(source), Some(Arc::new(csv())), csv_schema()).named("m");
+        let pace = Pace { batch: 10, ..Pace::default() };
+        let live = Live::start(input.lateness(Span::from_secs(5)).idle(IDLE).pace(pace), workers);
+        wait("the last record of the ended partition is final", || live.is_scored(7 + 14_999));
+        goes_on.end();
         live.finish();
     }
 }
@@ -121,8 +131,12 @@ fn csv_schema() -> tidewatch_connectors::Schema {
     csv().schema()
 }
 
-/// A live memory beside a partition that has one record and ends.
-struct OneEnds(Memory);
+/// A partition that goes on beside one that ends.
+struct OneEnds {
+    goes_on: Memory,
+    ends: Memory,
+    patience: Option<Duration>,
+}
 
 impl tidewatch_connectors::Source for OneEnds {
     fn kind(&self) -> &'static str {
@@ -138,8 +152,40 @@ impl tidewatch_connectors::Source for OneEnds {
         waker: timely::scheduling::SyncActivator,
     ) -> Result<Box<dyn tidewatch_connectors::Reader>, tidewatch_connectors::Error> {
         match partition {
-            "p0" => self.0.open(partition, from, waker),
-            _ => Memory::new([("p1", vec![record(60_000, "b", 7)])]).open(partition, from, waker),
+            "p0" => self.goes_on.open(partition, from, waker),
+            _ => self.ends.open(partition, from, waker),
+        }
+    }
+    fn patience(&self) -> Option<Duration> {
+        self.patience
+    }
+}
+
+#[test]
+fn a_source_that_falls_silent_holds_back_no_other_and_one_that_cannot_is_waited_for() {
+    for workers in WORKERS {
+        for first in [vec![], vec![record(100, "b", 1_000_000)]] {
+            let silent = Memory::new([("p0", first.clone())]).live();
+            // So many partitions that every worker has one.
+            let names: Vec<String> = (0..4).map(|number| format!("p{number}")).collect();
+            let busy = Memory::new(names.iter().map(|name| (name.as_str(), vec![]))).live();
+            let inputs = vec![input(&silent).named("silent").idle(IDLE), input(&busy).named("busy")];
+            let live = Live::start_all(inputs, workers);
+            let push = |n: i64| names.iter().for_each(|name| busy.push(name, record(n * 1000, "a", n)));
+            let mut n = 0;
+            wait("what is behind the busy source is final", || {
+                n += 1;
+                push(n);
+                thread::sleep(Duration::from_millis(8));
+                live.is_scored(1) && (first.is_empty() || live.is_scored(1_000_000))
+            });
+            // Nobody may decide that the busy one is silent: what it has within its lateness stays open.
+            thread::sleep(2 * IDLE);
+            assert!(!live.is_scored(n), "{workers} workers");
+            busy.end();
+            wait("the last record is final when the busy source has ended", || live.is_scored(n));
+            silent.end();
+            live.finish();
         }
     }
 }
