@@ -17,6 +17,8 @@ pub(crate) struct Rows<H> {
 
 /// How many words the fixed part has.
 const HEAD: usize = 2;
+/// How many words of room are never too many.
+const ROOM: usize = 1024;
 
 impl<H> Default for Rows<H> {
     fn default() -> Self {
@@ -55,10 +57,15 @@ impl<H> Rows<H> {
         self.words.len() >= rows * self.stride()
     }
 
-    /// Whether there is room for any.
+    /// How many words there is room for.
     #[inline]
-    pub(crate) fn has_room(&self) -> bool {
-        self.words.capacity() > 0
+    pub(crate) fn room(&self) -> usize {
+        self.words.capacity()
+    }
+
+    /// Whether there is much more room than the rows need.
+    pub(crate) fn is_roomy(&self) -> bool {
+        self.room() > (4 * self.words.len()).max(ROOM)
     }
 
     /// Makes room for this many rows, of `width` values, in place of those that there are.

@@ -30,6 +30,18 @@ impl Default for Advance {
     }
 }
 
+impl Advance {
+    /// Decides on the next stride after one with this share of what one activation may give, in eighths. Only one that was
+    /// made whole can show that it was short.
+    fn learn(&mut self, share: u64, whole: bool) {
+        self.stride = match share {
+            0 if whole => LONGEST.min(Span::from_micros(2 * self.stride.micros())),
+            8.. => SHORTEST.max(Span::from_micros(self.stride.micros() / 2)),
+            _ => self.stride,
+        };
+    }
+}
+
 impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
     /// How far state has come: every record and timer before it has been seen.
     pub(super) fn reached(&self) -> EventTime {
@@ -50,15 +62,12 @@ impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
             }
             let target = self.target(limit);
             let before = (emitted.get(), records);
+            let whole = self.advance.reached.saturating_add(self.advance.stride) <= target;
             records += self.release(target, out);
             self.advance.reached = target;
             let share =
                 ((emitted.get() - before.0) / (EMISSIONS / 8)).max((records - before.1) / (RECORDS / 8));
-            self.advance.stride = match share {
-                0 => LONGEST.min(Span::from_micros(2 * self.advance.stride.micros())),
-                8.. => SHORTEST.max(Span::from_micros(self.advance.stride.micros() / 2)),
-                _ => self.advance.stride,
-            };
+            self.advance.learn(share, whole);
         }
         (records, true)
     }
@@ -71,5 +80,24 @@ impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
         }
         let next = self.buckets.earliest().min(self.groups.due()).max(reached);
         limit.min(next.saturating_add(stride).floor_ms())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_grow_while_they_are_made_whole_and_give_little() {
+        let mut advance = Advance::default();
+        let start = advance.stride;
+        (0..100).for_each(|_| advance.learn(0, false));
+        assert_eq!(start, advance.stride, "a frontier that creeps says nothing about a jump");
+        (0..100).for_each(|_| advance.learn(0, true));
+        assert_eq!(LONGEST, advance.stride);
+        advance.learn(7, true);
+        assert_eq!(LONGEST, advance.stride);
+        (0..100).for_each(|_| advance.learn(8, false));
+        assert_eq!(SHORTEST, advance.stride);
     }
 }

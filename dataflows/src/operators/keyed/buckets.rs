@@ -92,7 +92,7 @@ impl Buckets {
         } else {
             self.far.entry(bucket).or_insert_with(|| Rows::new(self.width))
         };
-        if !rows.has_room() {
+        if rows.room() == 0 {
             if let Some(spare) = self.spare.pop() {
                 *rows = spare;
             }
@@ -192,7 +192,8 @@ impl Buckets {
     }
 
     fn reuse(&mut self, mut rows: Rows<Row>) {
-        if rows.has_room() {
+        // One that had very many rows once must not keep the room of them for ever.
+        if rows.room() > 0 && !rows.is_roomy() {
             rows.clear();
             self.spare.push(rows);
         }

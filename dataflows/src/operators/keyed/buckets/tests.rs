@@ -66,3 +66,21 @@ proptest! {
         prop_assert_eq!(release_slow(&mut waiting, EventTime::MAX), released);
     }
 }
+
+#[test]
+fn the_room_of_a_burst_is_given_back() {
+    let mut buckets = Buckets::new(1);
+    let stretch = buckets.partition(PartitionId::of("s", "p")).stretch(0);
+    let key = KeyNumber::new(KeyId::of("k").group(), 0);
+    // A second waits, in buckets of one row; now and then there are ten thousand.
+    for bucket in 0..2_000i64 {
+        let time = |bucket: i64| EventTime::from_micros(bucket * BUCKET_MICROS);
+        for _ in 0..if bucket % 50 == 0 { 10_000 } else { 1 } {
+            buckets.push(time(bucket + 31), stretch, key, 0, &[0.0]);
+        }
+        buckets.release(time(bucket), |_| ());
+    }
+    let all = buckets.near.iter().chain(&buckets.slots).chain(&buckets.spare).chain(buckets.far.values());
+    let room = all.map(Rows::room).sum::<usize>();
+    assert!(room < 200_000, "{room} words of room, where a burst has 30,000");
+}
