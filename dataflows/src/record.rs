@@ -18,7 +18,7 @@ pub use batch::{Head, Origin, RowBatch};
 pub use dictionary::{Dictionary, Recoded, Recoding};
 pub use key::{Key, KeyGroup, KeyId, KeyNumber, KeyText, KEY_GROUPS, KEY_SEPARATOR};
 pub use name::Name;
-pub(crate) use rows::Rows;
+pub(crate) use rows::{recycle, Rows};
 
 /// One observation of one key: when, and the value of each named field in the pipeline's order.
 ///

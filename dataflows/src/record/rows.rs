@@ -20,6 +20,14 @@ const HEAD: usize = 2;
 /// How many words of room are never too many.
 const ROOM: usize = 1024;
 
+/// Removes all, and keeps the room unless it is much more than was needed: a burst must not keep its room for ever.
+pub(crate) fn recycle<T>(used: &mut Vec<T>) {
+    if used.capacity() > (4 * used.len()).max(ROOM) {
+        *used = Vec::new();
+    }
+    used.clear();
+}
+
 impl<H> Default for Rows<H> {
     fn default() -> Self {
         Self::new(0)
@@ -63,11 +71,6 @@ impl<H> Rows<H> {
         self.words.capacity()
     }
 
-    /// Whether there is much more room than the rows need.
-    pub(crate) fn is_roomy(&self) -> bool {
-        self.room() > (4 * self.words.len()).max(ROOM)
-    }
-
     /// Makes room for this many rows, of `width` values, in place of those that there are.
     pub(crate) fn reset(&mut self, width: usize, rows: usize) {
         self.words.clear();
@@ -78,6 +81,11 @@ impl<H> Rows<H> {
     /// Removes all, and keeps the room.
     pub(crate) fn clear(&mut self) {
         self.words.clear();
+    }
+
+    /// Removes all, as [`recycle`] does.
+    pub(crate) fn recycle(&mut self) {
+        recycle(&mut self.words);
     }
 
     /// The same rows, without room for more.

@@ -31,14 +31,17 @@ impl Default for Advance {
 }
 
 impl Advance {
-    /// Decides on the next stride after one with this share of what one activation may give, in eighths. Only one that was
-    /// made whole can show that it was short.
-    fn learn(&mut self, share: u64, whole: bool) {
-        self.stride = match share {
-            0 if whole => LONGEST.min(Span::from_micros(2 * self.stride.micros())),
-            8.. => SHORTEST.max(Span::from_micros(self.stride.micros() / 2)),
-            _ => self.stride,
+    /// Takes note that state has come to `target`, and for how many eighths of what one activation may do. What was not
+    /// advanced says nothing: a frontier that creeps must not prepare a long stride for one that jumps.
+    fn learn(&mut self, target: EventTime, share: u64) {
+        let advanced = self.stride.micros().min(target.since(self.reached).micros());
+        let next = match share {
+            0 => 2 * advanced,
+            8.. => advanced / 2,
+            _ => advanced,
         };
+        self.stride = Span::from_micros(next.clamp(SHORTEST.micros(), LONGEST.micros()));
+        self.reached = target;
     }
 }
 
@@ -62,12 +65,10 @@ impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
             }
             let target = self.target(limit);
             let before = (emitted.get(), records);
-            let whole = self.advance.reached.saturating_add(self.advance.stride) <= target;
             records += self.release(target, out);
-            self.advance.reached = target;
             let share =
                 ((emitted.get() - before.0) / (EMISSIONS / 8)).max((records - before.1) / (RECORDS / 8));
-            self.advance.learn(share, whole);
+            self.advance.learn(target, share);
         }
         (records, true)
     }
@@ -88,16 +89,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strides_grow_while_they_are_made_whole_and_give_little() {
+    fn a_stride_is_at_most_twice_what_was_advanced_before() {
+        let at = |millis| EventTime::from_millis(millis).expect("it is near");
         let mut advance = Advance::default();
-        let start = advance.stride;
-        (0..100).for_each(|_| advance.learn(0, false));
-        assert_eq!(start, advance.stride, "a frontier that creeps says nothing about a jump");
-        (0..100).for_each(|_| advance.learn(0, true));
+        advance.learn(at(0), 1);
+        assert_eq!(Span::from_secs(1), advance.stride, "from the beginning of time it was a whole one");
+        (1..100).for_each(|millis| advance.learn(at(millis), 0));
+        assert_eq!(Span::from_millis(2), advance.stride, "a creeping frontier says nothing of long strides");
+        for (share, expected) in [(0, 4), (0, 8), (7, 8), (8, 4), (9, 2), (8, 1), (8, 1)] {
+            advance.learn(advance.reached.saturating_add(advance.stride), share);
+            assert_eq!(Span::from_millis(expected), advance.stride);
+        }
+        (0..20).for_each(|_| advance.learn(advance.reached.saturating_add(advance.stride), 0));
         assert_eq!(LONGEST, advance.stride);
-        advance.learn(7, true);
-        assert_eq!(LONGEST, advance.stride);
-        (0..100).for_each(|_| advance.learn(8, false));
-        assert_eq!(SHORTEST, advance.stride);
     }
 }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::record::{KeyNumber, Offset, PartitionId, Rows};
+use crate::record::{recycle, KeyNumber, Offset, PartitionId, Rows};
 use crate::EventTime;
 
 const SLOTS: i64 = 32;
@@ -165,7 +165,7 @@ impl Buckets {
             if !slot.is_empty() {
                 self.len -= slot.len();
                 slot.hand_out(self.at >> 5, &self.partitions, &mut self.order, run);
-                slot.clear();
+                slot.recycle();
             }
             self.at = if self.at == i64::MIN { limit } else { self.at + 1 };
         }
@@ -192,9 +192,8 @@ impl Buckets {
     }
 
     fn reuse(&mut self, mut rows: Rows<Row>) {
-        // One that had very many rows once must not keep the room of them for ever.
-        if rows.room() > 0 && !rows.is_roomy() {
-            rows.clear();
+        rows.recycle();
+        if rows.room() > 0 {
             self.spare.push(rows);
         }
     }
@@ -252,7 +251,7 @@ impl Rows<Row> {
         run: &mut impl FnMut(Run<'_>),
     ) {
         assert!(self.len() as u64 <= INDEX_MASK, "fewer than 2^28 rows in 32 ms of event time");
-        order.clear();
+        recycle(order);
         order.extend(self.iter().enumerate().map(|(index, (row, _))| {
             let time = row.place >> TIME_SHIFT << TIME_SHIFT;
             time | partitions.rank(row.partition()) << PARTITION_SHIFT | index as u64

@@ -72,9 +72,9 @@ fn the_room_of_a_burst_is_given_back() {
     let mut buckets = Buckets::new(1);
     let stretch = buckets.partition(PartitionId::of("s", "p")).stretch(0);
     let key = KeyNumber::new(KeyId::of("k").group(), 0);
-    // A second waits, in buckets of one row; now and then there are ten thousand.
+    // A second waits, in buckets of one row; now and then there are ten thousand, each time in another slot.
     for bucket in 0..2_000i64 {
-        let time = |bucket: i64| EventTime::from_micros(bucket * BUCKET_MICROS);
+        let time = |bucket: i64| EventTime::from_micros(bucket * BUCKET_MICROS + bucket / 50 % SLOTS * 1_000);
         for _ in 0..if bucket % 50 == 0 { 10_000 } else { 1 } {
             buckets.push(time(bucket + 31), stretch, key, 0, &[0.0]);
         }
