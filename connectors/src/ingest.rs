@@ -60,6 +60,10 @@ pub struct Ingested<'scope> {
 
 impl Ingested<'_> {
     /// The streams of both sources, which have the same schema.
+    ///
+    /// # Panics
+    ///
+    /// If their records do not have equally many values.
     pub fn concat(self, other: Self) -> Self {
         Self {
             records: self.records.concat(other.records),

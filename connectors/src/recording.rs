@@ -116,6 +116,7 @@ impl Recording {
         }
         (source.format, source.fingerprint, source.play) =
             (input.format().cloned(), fingerprint, play.clone());
+        source.values = Some(input.schema().values.len());
         source.quarantine = input.quarantined().clone();
         if play.is_paced() {
             source.first_time().into_iter().for_each(|time| play.starts_with(time));
@@ -139,6 +140,7 @@ impl Recording {
             name: name.clone(),
             format: None,
             fingerprint: 0,
+            values: None,
             quarantine: Default::default(),
             play: Play::all(),
         })

@@ -198,3 +198,18 @@ fn waiting_costs_no_time_of_the_processor() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(used <= 2, "{used} of 100 ticks");
 }
+
+#[test]
+fn records_with_another_number_of_values_end_the_run() {
+    let row = |values: &[f64]| MemoryRecord::row(EventTime::from_micros(0), "k", values);
+    for values in [&[][..], &[1.0, 2.0]] {
+        for workers in WORKERS {
+            let memory = Memory::new([("p0", vec![row(&[1.0]), row(values)])]);
+            let input = Input::of_rows(memory, tidewatch_connectors::Schema::new(["k"], ["v"])).named("m");
+            let error =
+                Streams::default().run(&[input], workers, &Control::default()).unwrap_err().to_string();
+            let expected = "source \"m\": partition \"p0\" has records with another number of values than the 1 of the schema";
+            assert_eq!(expected, error, "{workers} workers");
+        }
+    }
+}

@@ -175,6 +175,12 @@ impl Feed {
         }
         let taken = (records.max(1) - taking.left) as u64;
         let earliest = taking.earliest;
+        if !batch.is_whole(taken as usize - rejected.len()) {
+            let (Partition { source, name, .. }, width) = (&self.partition, rules.width);
+            return Err(Error::Configuration(format!(
+                "source \"{source}\": partition \"{name}\" has records with another number of values than the {width} of the schema"
+            )));
+        }
         let counts = rules.control.counts();
         if taken > 0 {
             self.quiet_since = Instant::now();

@@ -33,6 +33,8 @@ pub(super) struct Recorded {
     pub(super) format: Option<Arc<dyn Format>>,
     /// Rows beside payloads are used if their partition has it.
     pub(super) fingerprint: u64,
+    /// How many values a row has that whoever plays it takes; none if no row is taken that was not decoded here.
+    pub(super) values: Option<usize>,
     /// What is given without being decoded.
     pub(super) quarantine: Quarantine,
     pub(super) play: Play,
@@ -43,9 +45,16 @@ impl Recorded {
         self.parts.all().filter(|(_, track)| track.described.source == self.name)
     }
 
+    /// Whether rows of a partition have as many values as whoever plays it takes.
+    fn takes_rows(&self, track: &Track) -> bool {
+        self.values == Some(track.described.schema.values.len())
+    }
+
     /// Whether the rows of a partition are what this replay would decode.
     fn trusts(&self, track: &Track) -> bool {
-        track.described.rows || self.fingerprint != 0 && self.fingerprint == track.described.fingerprint
+        let described = &track.described;
+        let is_decoded_so = self.fingerprint != 0 && self.fingerprint == described.fingerprint;
+        self.takes_rows(track) && (described.rows || is_decoded_so)
     }
 
     fn reader(&self, name: &str, from: Offset) -> Result<RecordedReader, Error> {
@@ -220,7 +229,16 @@ impl RecordedReader {
                 self.given += u64::from(block.head.count);
                 continue;
             }
-            let decoded = contents.body(block).and_then(|body| Ok(Block::decode(&block.head, body, width)?));
+            let decoded = contents.body(block).and_then(|body| {
+                let block = Block::decode(&block.head, body, width)?;
+                let is_row = |flags: &u8| flags & KIND == ROW;
+                match !self.source.takes_rows(track) && block.columns.flags.iter().any(is_row) {
+                    true => Err(Failure::Wrong(format!(
+                        "it has rows of {width} values, which the pipeline does not take"
+                    ))),
+                    false => Ok(block),
+                }
+            });
             match decoded {
                 Ok(block) => {
                     self.loaded = Some(Loaded::new(block, width));

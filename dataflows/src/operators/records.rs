@@ -40,8 +40,12 @@ pub struct Records<'scope> {
 
 impl<'scope> Records<'scope> {
     /// The records of both streams, which have the same values.
+    ///
+    /// # Panics
+    ///
+    /// If they do not have equally many.
     pub fn concat(self, other: Self) -> Self {
-        debug_assert_eq!(self.width, other.width);
+        assert_eq!(self.width, other.width, "records of both streams have equally many values");
         Self {
             rows: self.rows.concat(other.rows),
             ends: self.ends.concat(other.ends),

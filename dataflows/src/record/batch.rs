@@ -114,10 +114,15 @@ impl RowBatch {
         self.rows.reach(Self::CAPACITY)
     }
 
+    /// Whether this is what so many rows make that have [`RowBatch::width`] values each. Only so do rows mean anything; to
+    /// look at each one when it is appended would cost too much.
+    pub fn is_whole(&self, rows: usize) -> bool {
+        self.rows.are(rows)
+    }
+
     /// Appends a row, of a greater offset than those before it; `values` has [`RowBatch::width`] numbers.
     #[inline(always)]
     pub fn push(&mut self, time: EventTime, key: KeyNumber, offset: Offset, values: &[f64]) {
-        debug_assert_eq!(self.width(), values.len());
         // As offsets grow, so it is for all further rows.
         if offset.0.wrapping_sub(self.since.0) > u64::from(u32::MAX) {
             self.push_upper(offset);
@@ -302,6 +307,16 @@ mod tests {
             let batch = batch(1, &offsets.iter().map(|offset| (0, *offset, 0.0)).collect::<Vec<_>>());
             let kept: Vec<_> = (0..batch.len()).map(|row| batch.offset(row).0).collect();
             prop_assert_eq!(offsets, kept);
+        }
+    }
+
+    #[test]
+    fn a_batch_of_rows_with_another_number_of_values_is_not_whole() {
+        for width in 0..4 {
+            let mut batch = batch(width, &[(0, 0, 0.0); 2]);
+            assert!(batch.is_whole(2));
+            batch.push(EventTime::MIN, KeyNumber::new(Key::new("k").id().group(), 0), Offset(1), &[0.0; 2]);
+            assert_eq!(width == 2, batch.is_whole(3));
         }
     }
 

@@ -54,6 +54,11 @@ impl<H> Rows<H> {
         self.words.len() / self.stride()
     }
 
+    /// Whether there are exactly so many, each with all its values.
+    pub(crate) fn are(&self, rows: usize) -> bool {
+        self.words.len() == rows * self.stride()
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.words.is_empty()

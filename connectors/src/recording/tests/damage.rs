@@ -213,3 +213,35 @@ fn a_file_made_by_hand_is_read() {
         decisions.iter().map(|one| (one.offset.0, one.watermark.micros())).collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn rows_that_the_pipeline_does_not_take_are_a_damage() {
+    let steps = [Step::Raw(b"1,k,1".to_vec(), None, None), Step::Row(2, "k".into(), 2.0)];
+    let (_folder, path) = record(&payloads(&steps), 0);
+    let recorded = Recording::open(&path).unwrap().0.track("s", "a/1").unwrap().1.blocks[1];
+    let refused = format!(
+        "{path}: damaged at byte {}, in block {}: it has rows of 1 values, which the pipeline does not take; \
+         1 records of s/a/1 from offset 10 on are lost",
+        recorded.position, recorded.number
+    );
+    let two = csv().value("w");
+    let script = Script(vec![("a/1".into(), vec![])], Some("t,k,v,w"));
+    let of_two = Input::of_payloads(script, two).named("s");
+    // Whatever the file says of the format.
+    for fingerprint in [0, 1] {
+        let (part, _) = collect(&replay(&path, &of_two, fingerprint), "a/1", 0, 0);
+        assert_eq!(
+            (0, 1),
+            (part.rows.len(), part.raws.len()),
+            "what was decoded to one value is decoded anew"
+        );
+        assert_eq!(vec![refused.clone()], part.damaged.into_iter().map(|one| one.3).collect::<Vec<_>>());
+    }
+    let source = RecordingSource::new(&path, None);
+    let any = Input::of_payloads(source, csv().value("w")).named("s");
+    let (part, _) = collect(&any, "a/1", 0, 0);
+    assert_eq!((0, 1), (part.rows.len(), part.damaged.len()));
+    // As many values as the pipeline has are what it takes.
+    let (part, _) = collect(&replay(&path, &payloads(&steps), 1), "a/1", 0, 0);
+    assert_eq!((1, 0), (part.rows.len(), part.damaged.len()));
+}
