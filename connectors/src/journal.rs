@@ -31,7 +31,20 @@ pub trait Journal: Send + Sync {
     fn decisions(&self, partition: PartitionId) -> Vec<Decision>;
 }
 
-/// A journal that lives as long as the process; clones share it.
+/// Keeps nothing, for a run that nobody replays by its journal: decisions have no end as long as it goes on.
+pub(crate) struct Unkept;
+
+impl Journal for Unkept {
+    fn append(&self, _: Decision) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn decisions(&self, _: PartitionId) -> Vec<Decision> {
+        Vec::new()
+    }
+}
+
+/// A journal that lives as long as the process, and grows with each silence; clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryJournal(Arc<Mutex<BTreeMap<PartitionId, Vec<Decision>>>>);
 

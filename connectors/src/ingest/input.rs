@@ -9,7 +9,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::turns::Pace;
 use super::Quarantine;
 use crate::format::Format;
-use crate::{Control, Decision, Error, Journal, MemoryJournal, Partition, Schema, Source};
+use crate::journal::Unkept;
+use crate::{Control, Decision, Error, Journal, Partition, Schema, Source};
 
 /// How many bytes of records may wait for event time unless said otherwise.
 const AHEAD: usize = 512 << 20;
@@ -53,7 +54,7 @@ impl Input {
             max_future: None,
             idle: None,
             quarantine: Quarantine::default(),
-            journal: Arc::new(MemoryJournal::default()),
+            journal: Arc::new(Unkept),
             pace: Pace::default(),
             ahead: AHEAD,
         }
@@ -89,7 +90,8 @@ impl Input {
         self
     }
 
-    /// Where decisions about idle partitions are kept, and the earlier ones taken from.
+    /// Where decisions about idle partitions are kept, and the earlier ones taken from; nowhere unless this is called. A journal
+    /// is of one ingest at a time: a second one would mix its decisions with those of the first.
     pub fn journal(mut self, journal: Arc<dyn Journal>) -> Self {
         self.journal = journal;
         self
@@ -142,7 +144,7 @@ impl Input {
 
     /// The same input from a recording of its source, which has all decisions.
     pub(crate) fn replaying(mut self, source: Arc<dyn Source>) -> Self {
-        (self.source, self.journal, self.idle) = (source, Arc::new(MemoryJournal::default()), None);
+        (self.source, self.journal, self.idle) = (source, Arc::new(Unkept), None);
         self
     }
 
@@ -207,6 +209,22 @@ fn owner(name: &str, peers: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_decision_is_kept_that_nobody_asked_for() {
+        let input = Input::of_rows(crate::memory::Memory::default(), Schema::new(["k"], ["v"])).named("m");
+        let partition = Partition::new("m", "p");
+        let watermark = tidewatch_dataflows::EventTime::MIN;
+        let decision =
+            Decision { partition: partition.id, offset: tidewatch_dataflows::Offset(1), watermark };
+        let kept = |input: &Input| {
+            input.keeper().append(decision).unwrap();
+            input.decisions(&partition).unwrap()
+        };
+        assert_eq!(Vec::<Decision>::new(), kept(&input));
+        let journal = Arc::new(crate::MemoryJournal::default());
+        assert_eq!(vec![decision], kept(&input.journal(journal)));
+    }
 
     #[test]
     fn numbered_partitions_are_spread_evenly() {
