@@ -76,7 +76,7 @@ impl Ingested<'_> {
 impl Input {
     /// Reads the source into a dataflow, each worker the partitions that it owns.
     ///
-    /// A source that cannot be read ends the run with its error.
+    /// A source that cannot be read, or that has the name of another one of the dataflow, ends the run with an error.
     pub fn ingest<'scope>(&self, scope: Scope<'scope, EventTime>) -> Ingested<'scope> {
         let (index, peers) = (scope.index(), scope.peers());
         let control = Control::current();
@@ -124,6 +124,13 @@ impl Input {
         let mut asking = Asking::new(self.source.patience(), idle);
         let mut turns = Turns::new(self.pace);
         let table = Control::standings(address[0]);
+        if !table.add(&self.name) {
+            // Their partitions could have the same names, and be told apart by nothing.
+            let name = &self.name;
+            control.fail(Error::Configuration(format!(
+                "two sources of a dataflow are called \"{name}\": call one something else, with .named(…)"
+            )));
+        }
         let mut standings = Standings::new(ingest, index, peers, table, idle.is_some());
 
         // An interruption may come before the first turn.

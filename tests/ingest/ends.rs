@@ -213,3 +213,18 @@ fn records_with_another_number_of_values_end_the_run() {
         }
     }
 }
+
+#[test]
+fn two_sources_of_a_dataflow_cannot_have_one_name() {
+    let memory = || Memory::new([("p0", vec![record(0, "a", 1)])]);
+    for workers in WORKERS {
+        let run = |names: [&str; 2]| {
+            let streams = Streams::default();
+            let inputs = names.map(|name| input(&memory()).named(name));
+            streams.run(&inputs, workers, &Control::default()).map(|_| streams.texts())
+        };
+        assert!(run(["m", "n"]).unwrap()[0].contains("\"value0\":1.0"));
+        let expected = "two sources of a dataflow are called \"m\": call one something else, with .named(…)";
+        assert_eq!(expected, run(["m", "m"]).unwrap_err().to_string(), "{workers} workers");
+    }
+}

@@ -7,8 +7,9 @@
 //! matter: any decision is a good one once it is journaled, because a replay takes it again.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub(crate) struct Table(Rc<Shared>);
 struct Shared {
     /// Of each source, by the number of its ingest operator, and each worker.
     standings: RefCell<BTreeMap<(u64, u64), Standing>>,
+    /// What the sources are called.
+    names: RefCell<BTreeSet<Arc<str>>>,
     /// Whether a source can fall silent, so that anybody wants to know.
     wanted: Cell<bool>,
 }
@@ -129,6 +132,11 @@ impl Standings {
 }
 
 impl Table {
+    /// Adds a source; `false` if another one has its name.
+    pub(super) fn add(&self, name: &Arc<str>) -> bool {
+        self.0.names.borrow_mut().insert(name.clone())
+    }
+
     fn note(&self, standing: Standing) {
         self.0.standings.borrow_mut().insert((standing.ingest, standing.from), standing);
     }
