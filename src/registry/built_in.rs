@@ -94,7 +94,7 @@ pub(super) fn sinks() -> Vec<SinkInfo> {
         }),
         sink("stdout", "standard output", vec![], |_| Ok(Box::new(Stdout::new()))),
         sink("stderr", "standard error", vec![], |_| Ok(Box::new(Stderr::new()))),
-        sink("blackhole", "nowhere, for measurements", vec![], |_| Ok(Box::new(Blackhole::default()))),
+        sink("blackhole", "nowhere, for measurements", vec![], |_| Ok(Box::new(Blackhole))),
     ]
 }
 
