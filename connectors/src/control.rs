@@ -7,7 +7,7 @@ mod counts;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,11 @@ struct Shared {
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
     held: Mutex<BTreeMap<(usize, usize), EventTime>>,
+    /// How many threads have been told that this is theirs.
+    workers: AtomicUsize,
+    /// Bytes of what waits in sinks and sources wait for: by the watermark, and all.
+    kept: Mutex<BTreeMap<EventTime, u64>>,
+    kept_bytes: AtomicU64,
     frozen: Mutex<usize>,
     listed: Mutex<BTreeMap<usize, (String, u64)>>,
     known: Mutex<BTreeMap<usize, Known>>,
@@ -93,6 +98,7 @@ impl Control {
     /// Makes this the control of the dataflows that the current thread builds from now on.
     pub fn install(&self) {
         self.0.start.get_or_init(Instant::now);
+        self.0.workers.fetch_add(1, Ordering::Relaxed);
         let local = Local {
             control: self.clone(),
             probes: Vec::new(),
@@ -279,6 +285,32 @@ impl Control {
     pub fn watermark(&self) -> Option<EventTime> {
         let own = lock(&self.0.held).values().min().copied();
         lock(&self.0.others).values().filter_map(|bulletin| bulletin.held).chain(own).min()
+    }
+
+    /// How many workers of this process have begun.
+    pub(crate) fn workers(&self) -> usize {
+        self.0.workers.load(Ordering::Relaxed)
+    }
+
+    /// Notes that this process has sent so many bytes to a sink that keeps them until the watermark has passed `time`.
+    pub(crate) fn keep(&self, time: EventTime, bytes: u64) {
+        let mut kept = lock(&self.0.kept);
+        *kept.entry(time.floor_ms()).or_default() += bytes;
+        self.0.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes sinks keep of what this process has sent.
+    pub(crate) fn kept(&self) -> u64 {
+        self.0.kept_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The same, now that the watermark has come to `frontier`.
+    pub(crate) fn kept_from(&self, frontier: EventTime) -> u64 {
+        let mut kept = lock(&self.0.kept);
+        *kept = kept.split_off(&frontier);
+        let bytes = kept.values().sum();
+        self.0.kept_bytes.store(bytes, Ordering::Relaxed);
+        bytes
     }
 
     /// Notes that one more worker has stopped reading for good, because of an interruption or the end of its sources. It

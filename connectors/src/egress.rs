@@ -69,7 +69,13 @@ pub trait Egress {
 impl<E: Event> Egress for StreamVec<'_, EventTime, E> {
     fn egress(self, output: Output) {
         let mut waiting = BTreeMap::<EventTime, Vec<E>>::new();
-        deliver(self, "Egress", output, move |writer, come, frontier| {
+        let control = Control::current();
+        let keep = move |events: &[E]| {
+            for event in events.iter().filter(|event| event.weight() > 0) {
+                control.keep(event.time(), event.weight() as u64);
+            }
+        };
+        deliver(self, "Egress", output, keep, move |writer, come, frontier| {
             for event in come.drain(..) {
                 waiting.entry(event.time()).or_default().push(event);
             }
@@ -95,18 +101,19 @@ enum Frontier {
     Ends,
 }
 
-/// Brings events to the worker that writes them, and tells who has sent them that they were taken. There `write` is given
-/// what has come whenever something has, or the frontier has moved.
+/// Brings events to the worker that writes them, and tells who has sent them that they were taken; `keep` sees what is
+/// sent. There `write` is given what has come whenever something has, or the frontier has moved.
 fn deliver<E: ExchangeData>(
     events: StreamVec<'_, EventTime, E>,
     name: &str,
     output: Output,
+    keep: impl Fn(&[E]) + 'static,
     mut write: impl FnMut(&mut Writer, &mut Vec<E>, Frontier) -> Result<(), Error> + 'static,
 ) {
     let control = Control::current();
     let (scope, pressure) = (events.scope(), Control::pressure());
     let is_writer = scope.index() == 0;
-    let sent = sent(events, pressure.clone());
+    let sent = sent(events, pressure.clone(), keep);
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
     let mut input = builder.new_input(sent, Exchange::new(|_: &Sent<E>| 0));
     let (_, written) = builder.new_output::<Vec<()>>();
@@ -163,16 +170,18 @@ type Sent<E> = (u64, Vec<E>);
 /// A worker, and how many of its events were taken.
 type Taken = (u64, u64);
 
-/// Says who sends each batch, and counts it as under way.
+/// Says who sends each batch, shows it to `keep`, and counts it as under way.
 fn sent<'scope, E: ExchangeData>(
     events: StreamVec<'scope, EventTime, E>,
     pressure: Pressure,
+    keep: impl Fn(&[E]) + 'static,
 ) -> StreamVec<'scope, EventTime, Sent<E>> {
     let worker = events.scope().index() as u64;
     events.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "Sent", move |_capability, _info| {
         move |input, output| {
             input.for_each(|time, events| {
                 pressure.send(events.len() as u64);
+                keep(events);
                 output.session(&time).give((worker, std::mem::take(events)));
             });
         }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tidewatch_dataflows::operators::credits::{Credits, Told};
 use tidewatch_dataflows::operators::Records;
 use tidewatch_dataflows::record::{Dictionary, RowBatch};
-use tidewatch_dataflows::EventTime;
+use tidewatch_dataflows::{Event, EventTime};
 use timely::container::{CapacityContainerBuilder, NoopBuilder};
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -47,6 +47,9 @@ use turns::{Asking, Turns};
 
 /// How long to wait for a watermark that nobody tells.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// After how many bytes of rejected records those who keep them have their turn to say so.
+const REJECTED: usize = 64 << 10;
 
 /// The streams of an ingested source.
 pub struct Ingested<'scope> {
@@ -183,9 +186,8 @@ impl Input {
                         gate.send(batch.len());
                         rows_output.activate().session_with_builder(rows_at).give_container(&mut batch);
                     }
-                    let weight = rejections.iter().map(Rejected::weight).sum::<usize>();
-                    if weight > 0 {
-                        gate.reject(rejected_at.time().floor_ms(), weight);
+                    if rejections.iter().map(Event::weight).sum::<usize>() > REJECTED {
+                        turns_left = 0;
                     }
                     rejected_output.activate().session(rejected_at).give_iterator(rejections.drain(..));
                     if feed.settle() {
@@ -217,7 +219,7 @@ impl Input {
                     }
                 } else if feeds.iter().any(|feed| feed.may_be_read(allowance)) {
                     activator.activate();
-                } else if gate.is_held_by_rejected() {
+                } else if gate.is_held_by_rejected(&control) {
                     activator.activate_after(LOOK);
                 } else if let Some(wait) = asking.wait(Instant::now()) {
                     activator.activate_after(wait);

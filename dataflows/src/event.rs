@@ -46,6 +46,12 @@ pub trait Event: Describe + ExchangeData + Clone {
 
     /// The order within one time; events that are equal in it keep the order in which they were emitted.
     fn order(&self, other: &Self) -> Ordering;
+
+    /// About how many bytes it takes while it waits in a sink, if sources are to wait for it: where what is emitted is not
+    /// bounded by what is released.
+    fn weight(&self) -> usize {
+        0
+    }
 }
 
 /// What a key's logic emitted, with the key and the time.

@@ -59,3 +59,31 @@ fn rows_come_through_to_none_one_or_several_consumers_from_one_or_several_source
         assert_eq!([2, 1, 2].map(|times| times * RECORDS as u64), counted, "{workers} workers");
     }
 }
+
+#[test]
+fn dead_letters_are_limited_where_a_sink_keeps_them_and_alike_at_any_number_of_workers() {
+    // All under one watermark; together they take about a mebibyte.
+    let lines = (0..2_000).map(|_| MemoryRecord::raw("no record ".repeat(10))).collect();
+    let memory = Memory::new([("p0", lines)]);
+    let run = |ahead: usize, workers: u16, are_kept: bool| {
+        let (input, control) = (input(&memory).ahead(ahead), Control::default());
+        let done = cluster::run(Cluster::threads(workers), &control, move |worker| {
+            worker.dataflow(|scope| {
+                let ingested = input.ingest(scope);
+                let json = || Output::json(MemorySink::default(), input.schema().clone());
+                ingested.records.keyed(Echo).egress(json());
+                if are_kept {
+                    ingested.malformed.egress(json());
+                }
+            });
+            Ok(())
+        });
+        (done.map_err(|error| error.to_string()), control.counts().malformed.get())
+    };
+    for workers in WORKERS {
+        assert_eq!((Ok(Outcome::Done), 2_000), run(64 << 10, workers, false), "{workers} workers");
+        assert_eq!((Ok(Outcome::Done), 2_000), run(2 << 20, workers, true), "{workers} workers");
+        let error = run(256 << 10, workers, true).0.expect_err("too much is kept");
+        assert!(error.contains("raise `ahead`"), "{workers} workers: {error}");
+    }
+}

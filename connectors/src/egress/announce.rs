@@ -18,10 +18,16 @@ pub trait Announce {
 
 impl<O: Describe + ExchangeData + Clone> Announce for StreamVec<'_, EventTime, Revision<O>> {
     fn announce(self, output: Output) {
-        deliver(self, "Announce", output, |writer, come, frontier| match frontier {
-            // A frontier that has moved is no news.
-            Frontier::Reaches(_) if come.is_empty() => Ok(()),
-            _ => writer.write(come.iter().map(|revision| (revision.time, revision)), frontier),
-        });
+        deliver(
+            self,
+            "Announce",
+            output,
+            |_| {},
+            |writer, come, frontier| match frontier {
+                // A frontier that has moved is no news.
+                Frontier::Reaches(_) if come.is_empty() => Ok(()),
+                _ => writer.write(come.iter().map(|revision| (revision.time, revision)), frontier),
+            },
+        );
     }
 }

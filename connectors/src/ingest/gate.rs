@@ -21,10 +21,8 @@ pub(super) struct Gate {
     /// What waits, how much may, and for which frontier, by consumer and worker.
     waiting: BTreeMap<(usize, u64), (u64, u64, EventTime)>,
     peers: u64,
-    /// Bytes of rejected records that may wait, and that do, by the watermark that they wait for.
-    limit: u64,
-    rejected: BTreeMap<EventTime, u64>,
-    rejected_bytes: u64,
+    /// Bytes of rejected records that may wait in sinks, at all workers together.
+    ahead: u64,
 }
 
 /// What may be read.
@@ -55,9 +53,7 @@ impl Gate {
         ahead: usize,
     ) -> Self {
         Self {
-            limit: ahead as u64 / peers as u64,
-            rejected: BTreeMap::new(),
-            rejected_bytes: 0,
+            ahead: ahead as u64,
             dictionary,
             peers: peers as u64,
             window: credits::window(width, batch, peers, ahead),
@@ -89,26 +85,23 @@ impl Gate {
         self.sent += rows as u64;
     }
 
-    /// Takes note that bytes of records were rejected under a watermark.
-    pub(super) fn reject(&mut self, watermark: EventTime, bytes: usize) {
-        *self.rejected.entry(watermark).or_default() += bytes as u64;
-        self.rejected_bytes += bytes as u64;
+    /// How many bytes of rejected records may wait in sinks because of this process: its workers' share.
+    fn limit(&self, control: &Control) -> u64 {
+        (u128::from(self.ahead) * control.workers().max(1) as u128 / u128::from(self.peers)) as u64
     }
 
     /// Whether too much of what was rejected waits, which nobody tells when it no longer does.
-    pub(super) fn is_held_by_rejected(&self) -> bool {
-        self.rejected_bytes > self.limit / 2
+    pub(super) fn is_held_by_rejected(&self, control: &Control) -> bool {
+        control.kept() > self.limit(control) / 2
     }
 
     /// What may be read.
     pub(super) fn allows(&mut self, control: &Control) -> Allowance {
-        if self.is_held_by_rejected() {
+        if self.is_held_by_rejected(control) {
             let frontier = control.watermark().unwrap_or(EventTime::MAX).floor_ms();
-            self.rejected = self.rejected.split_off(&frontier);
-            self.rejected_bytes = self.rejected.values().sum();
-            if self.is_held_by_rejected() {
-                let over = (self.rejected_bytes >= self.limit).then_some((self.rejected_bytes, self.limit));
-                return Allowance::Holders { frontier, over };
+            let (bytes, limit) = (control.kept_from(frontier), self.limit(control));
+            if self.is_held_by_rejected(control) {
+                return Allowance::Holders { frontier, over: (bytes >= limit).then_some((bytes, limit)) };
             }
         }
         let consumers = self.consumers.get();
@@ -208,17 +201,31 @@ mod tests {
     #[test]
     fn what_was_rejected_waits_for_its_watermark() {
         let (mut gate, control) = (gate(0), Control::default());
+        control.install();
         let at = EventTime::from_micros;
         control.hold(0, 1, Some(at(5_000)));
-        gate.reject(at(4_000), 5_000);
+        control.keep(at(4_000), 5_000);
         assert_eq!(Allowance::Everything, gate.allows(&control), "that is written");
-        gate.reject(at(5_000), 600);
-        assert!(gate.is_held_by_rejected());
+        control.keep(at(5_000), 600);
+        assert!(gate.is_held_by_rejected(&control));
         assert_eq!(Allowance::Holders { frontier: at(5_000), over: None }, gate.allows(&control));
-        gate.reject(at(6_000), 400);
+        control.keep(at(6_000), 400);
         let over = Some((1_000, 1_000));
         assert_eq!(Allowance::Holders { frontier: at(5_000), over }, gate.allows(&control));
         control.hold(0, 1, Some(at(6_000)));
         assert_eq!(Allowance::Everything, gate.allows(&control));
+    }
+
+    #[test]
+    fn the_workers_of_a_process_share_what_may_be_rejected() {
+        let (mut gate, control) = (gate(0), Control::default());
+        control.install();
+        std::thread::scope(|scope| scope.spawn(|| control.install()).join()).expect("it does not panic");
+        let at = EventTime::from_micros(5_000);
+        control.hold(0, 1, Some(at));
+        control.keep(at, 1_999);
+        assert_eq!(Allowance::Holders { frontier: at, over: None }, gate.allows(&control));
+        control.keep(at, 1);
+        assert_eq!(Allowance::Holders { frontier: at, over: Some((2_000, 2_000)) }, gate.allows(&control));
     }
 }

@@ -43,13 +43,6 @@ pub struct Rejected {
     pub raw_bytes: u64,
 }
 
-impl Rejected {
-    /// About how many bytes it occupies.
-    pub(super) fn weight(&self) -> usize {
-        size_of::<Self>() + self.reason.len() + self.raw.len()
-    }
-}
-
 impl Describe for Rejected {
     fn describe(&self, fields: &mut dyn Fields) {
         fields.time("time", self.time);
@@ -75,5 +68,8 @@ impl Event for Rejected {
     fn order(&self, other: &Self) -> Ordering {
         let place = |rejected: &Self| (rejected.source.clone(), rejected.partition.clone(), rejected.offset);
         place(self).cmp(&place(other))
+    }
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.reason.len() + self.raw.len()
     }
 }
