@@ -261,6 +261,11 @@ impl Control {
         });
     }
 
+    /// How many partitions all known sources have.
+    pub(crate) fn partitions(&self) -> usize {
+        lock(&self.0.known).values().map(|known| known.partitions.len()).sum()
+    }
+
     /// The partition with this identifier, with the records of its source that are set aside; `None` if no source of this
     /// process knows it, or right now nobody can look.
     pub fn partition(&self, id: PartitionId) -> Option<(Partition, Quarantine)> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidewatch_dataflows::operators::keyed::Buckets;
 use tidewatch_dataflows::Span;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -173,6 +174,7 @@ impl Input {
         let is_local = self.source.is_local();
         let control = Control::current();
         control.know(ingest, &self.name, &names, &self.quarantine);
+        bounded(&self.name, names.len(), control.partitions())?;
         if !is_local {
             control.list(ingest, &self.name, &names);
         }
@@ -187,6 +189,18 @@ impl Input {
         }
         names.retain(|name| index == if is_local { 0 } else { owner(name, peers) });
         Ok(names.iter().map(|name| Partition::new(&self.name, name)).collect())
+    }
+}
+
+/// Refuses more partitions than keyed state can tell apart: `all` with the `found` ones of `source`.
+fn bounded(source: &str, found: usize, all: usize) -> Result<(), Error> {
+    const MOST: usize = Buckets::PARTITIONS;
+    match all > MOST {
+        true => Err(Error::Configuration(format!(
+            "source \"{source}\" has {found} partitions, and all sources together {all}, where no more than {MOST} may be: \
+             read some of them in another run"
+        ))),
+        false => Ok(()),
     }
 }
 
@@ -224,6 +238,16 @@ mod tests {
         assert_eq!(Vec::<Decision>::new(), kept(&input));
         let journal = Arc::new(crate::MemoryJournal::default());
         assert_eq!(vec![decision], kept(&input.journal(journal)));
+    }
+
+    #[test]
+    fn more_partitions_than_keyed_state_can_tell_apart_are_refused() {
+        assert!(bounded("logs", 7, 1 << 21).is_ok());
+        let error = bounded("logs", 7, (1 << 21) + 1).unwrap_err().to_string();
+        assert!(
+            error.starts_with("source \"logs\" has 7 partitions, and all sources together 2097153,"),
+            "{error}"
+        );
     }
 
     #[test]

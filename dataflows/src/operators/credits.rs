@@ -30,6 +30,15 @@ const WINDOW: usize = 4 << 20;
 /// How many rows are accepted before their sender is told.
 const ACCEPTED: u64 = 256;
 
+/// How many rows may wait at all workers together, whatever their bytes: with those in channels fewer than a buffer can tell
+/// apart, should all of them come to one worker and have one time.
+const ROWS: usize = 3 << 26;
+
+/// How many bytes of rows of `width` values may wait at all workers together, if it should be `ahead`.
+fn limit(width: usize, ahead: usize) -> usize {
+    ahead.min(row_bytes(width).saturating_mul(ROWS))
+}
+
 /// How many bytes a row of `width` values occupies while it waits.
 pub fn row_bytes(width: usize) -> usize {
     16 + size_of::<f64>() * width
@@ -167,10 +176,10 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// A consumer on worker `index` of `peers` of rows of `width` values, where `limit` bytes may wait.
-    pub(super) fn new(index: usize, peers: usize, width: usize, limit: usize) -> Self {
-        let (index, peers) = (index as u64, peers as u64);
-        Self { index, peers, width, limit: limit as u64, accepted: Vec::new(), told: (0, EventTime::MIN) }
+    /// A consumer on worker `index` of `peers` of rows of `width` values, of which `ahead` bytes may wait.
+    pub(super) fn new(index: usize, peers: usize, width: usize, ahead: usize) -> Self {
+        let (index, peers, limit) = (index as u64, peers as u64, limit(width, ahead) as u64);
+        Self { index, peers, width, limit, accepted: Vec::new(), told: (0, EventTime::MIN) }
     }
 
     /// Takes note of rows that were taken from the channel.
@@ -229,6 +238,15 @@ mod tests {
         let news = News::Accepted { dictionary: 7, rows: 1 + ACCEPTED };
         assert_eq!(vec![Notice { to: 1, news }], told(&mut meter, 0, 0));
         assert!(told(&mut meter, 0, 0).is_empty());
+    }
+
+    #[test]
+    fn no_more_rows_may_wait_than_a_buffer_can_tell_apart() {
+        for (width, ahead) in [(0, 16 << 30), (1, 16 << 30), (2, usize::MAX), (1, 1 << 20)] {
+            let limit = limit(width, ahead);
+            assert!(limit <= ahead && limit / row_bytes(width) < 1 << 28, "{limit}");
+        }
+        assert_eq!(1 << 20, limit(1, 1 << 20));
     }
 
     #[test]

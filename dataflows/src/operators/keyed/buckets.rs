@@ -55,6 +55,9 @@ fn millisecond(time: EventTime) -> i64 {
 }
 
 impl Buckets {
+    /// How many partitions the rows may be of.
+    pub const PARTITIONS: usize = 1 << (TIME_SHIFT - PARTITION_SHIFT);
+
     /// Room for rows of `width` values.
     pub fn new(width: usize) -> Self {
         Self {
@@ -329,7 +332,7 @@ impl Partitions {
             Ok(at) => at,
             Err(at) => {
                 let number = self.sorted.len() as u64;
-                assert!(number <= PARTITION_MASK >> PARTITION_SHIFT, "at most 2^21 partitions");
+                assert!(self.sorted.len() < Buckets::PARTITIONS, "whoever lists partitions lists no more");
                 self.sorted.insert(at, (partition, number));
                 self.ranks.push(0);
                 for (rank, (_, number)) in self.sorted.iter().enumerate() {
