@@ -9,12 +9,13 @@ mod writer;
 
 use std::collections::BTreeMap;
 
+use tidewatch_dataflows::operators::ports::port;
 use tidewatch_dataflows::operators::Pressure;
 use tidewatch_dataflows::{Event, EventTime};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::generic::{Operator, OutputBuilder};
+use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{CapabilitySet, Probe};
 use timely::dataflow::StreamVec;
 use timely::progress::operate::FrontierInterest;
@@ -113,8 +114,7 @@ fn deliver<E: ExchangeData>(
     let mut input = builder.new_input(sent, Exchange::new(|_: &Sent<E>| 0));
     let (_, written) = builder.new_output::<Vec<()>>();
     // Connected to the events, so that whoever hears of them is there as long as they are.
-    let (taken_output, taken) = builder.new_output();
-    let mut taken_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Taken>>>::from(taken_output);
+    let (mut taken_output, taken) = port(&mut builder);
     builder.build(move |mut capabilities| {
         capabilities.truncate(1);
         let mut writer = is_writer.then(|| Writer::new(output, &control)).flatten();
