@@ -10,7 +10,7 @@ use tidewatch_connectors::file::{pattern, FileSink};
 use tidewatch_connectors::recording::{Damage, Play, Recording};
 use tidewatch_connectors::{Control, Error as ConnectorError};
 
-use crate::config::{SinkFormat, Stream};
+use crate::config::{SinkFormat, SinkSpec, Stream};
 use crate::job::{Job, Outputs};
 use crate::Error;
 
@@ -146,7 +146,7 @@ impl Replay {
 
     /// The sink of the pipeline that writes to the file at `path`, by its own name for it.
     fn sink_of(&self, path: &Path) -> Option<&str> {
-        let sinks = self.job.file().sinks.iter().filter_map(|sink| sink.options.given_text("path"));
+        let sinks = self.job.file().sinks.iter().filter_map(SinkSpec::path);
         sinks.into_iter().find(|sink| pattern::identity(Path::new(sink)) == pattern::identity(path))
     }
 

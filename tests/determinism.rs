@@ -10,7 +10,7 @@ use tidewatch_dataflows::detectors::{Catalogue, EwmaZ};
 use tidewatch_dataflows::event::Emission;
 use tidewatch_dataflows::logic::{above, silent_for, window};
 use tidewatch_dataflows::operators::Keyed;
-use tidewatch_dataflows::params::{Default as Unsaid, Kind};
+use tidewatch_dataflows::params::Kind;
 use tidewatch_dataflows::{EventTime, Key, Logic, Span};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
@@ -48,9 +48,9 @@ fn every_detector_is_deterministic() {
     for info in Catalogue::default().iter() {
         let mut params = String::new();
         for parameter in &info.parameters {
-            let value = match (&parameter.default, &parameter.kind) {
-                (Unsaid::Required, Kind::Span) => "\"300ms\"",
-                (Unsaid::Required, _) => "3",
+            let value = match (parameter.is_required(), &parameter.kind) {
+                (true, Kind::Span) => "\"300ms\"",
+                (true, _) => "3",
                 _ if info.name == "static" => "30",
                 _ if parameter.name == "warmup" => "20",
                 _ => continue,

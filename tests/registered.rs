@@ -74,7 +74,7 @@ fn registry(sink: &MemorySink) -> Registry {
         name: "scale",
         summary: "multiplies values",
         parameters: vec![FACTOR],
-        construct: Arc::new(|params| Ok(Scale(params.number("factor")).erased())),
+        construct: Arc::new(|params| Ok(Scale(params.value("factor")).erased())),
     });
     let sink = sink.clone();
     registry.add_sink(SinkInfo {
@@ -82,7 +82,7 @@ fn registry(sink: &MemorySink) -> Registry {
         summary: "a bus",
         parameters: vec![NAME],
         construct: Arc::new(move |options| {
-            assert_eq!(Some("alarms"), options.text("topic"));
+            assert_eq!("alarms", options.value::<&str>("topic"));
             Ok(Box::new(sink.clone()))
         }),
     });

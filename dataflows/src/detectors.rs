@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::Serialize;
 
 use crate::logic::Silence;
+use crate::params::{Kind, Literal, Parameter};
 use crate::EventTime;
 
 pub use bounds::Bounds;
@@ -25,6 +26,14 @@ const BEYOND_MEASURE: f64 = 1e9;
 /// The greatest magnitude of a value that detectors with a variance learn: the squares of a million distances between
 /// such values have a finite sum. A greater value is as anomalous as can be, and leaves no trace.
 const LEARNABLE: f64 = 1e150;
+/// Records before the first score of a detector that learns what is normal, unless said otherwise.
+const WARMUP_RECORDS: u32 = 30;
+const WARMUP: Parameter = Parameter::with_default(
+    "warmup",
+    Kind::Integer(1, u32::MAX as i64),
+    Literal::Integer(WARMUP_RECORDS as i64),
+    "records before the first score",
+);
 
 /// An online anomaly detector over one key's records.
 ///

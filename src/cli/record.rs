@@ -93,7 +93,7 @@ pub(super) fn check_new(path: &str, cluster: &cluster::Arguments, sinks: &[SinkS
     let parts = u32::from(cluster.processes());
     for file in Part::files(path, parts) {
         let identity = pattern::identity(Path::new(&file));
-        let mut paths = sinks.iter().filter_map(|sink| sink.options.given_text("path"));
+        let mut paths = sinks.iter().filter_map(SinkSpec::path);
         if paths.any(|path| pattern::identity(Path::new(path)) == identity) {
             return Err(Error::Usage(format!(
                 "{file} is the \"path\" of a sink, which would empty the recording"

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tidewatch_dataflows::params::{Default, Given, Kind, ParamError, Parameter, Value};
+use tidewatch_dataflows::params::{Given, Kind, ParamError, Parameter, Value};
 use tidewatch_dataflows::Span;
 use toml::de::DeValue;
 use toml::Spanned;
@@ -264,7 +264,7 @@ pub(super) fn all<T>(values: impl Iterator<Item = Checked<T>>) -> Checked<Vec<T>
 }
 
 fn declare(kind: Kind) -> Parameter {
-    Parameter { name: "", kind, default: Default::Absent, doc: "" }
+    Parameter::optional("", kind, "")
 }
 
 fn text<'a>(reader: &Reader<'a>, name: &str, value: &Spanned<DeValue<'a>>) -> Checked<Text> {

@@ -57,10 +57,10 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, record: u64) -> (N
         Owner { name, word: "option", declared: &info.parameters }.read(reader, options, at)
     });
     let patterns = match (&info, &given) {
-        (Ok((info, _)), Ok(given)) if info.name == "file" => given.params.texts("path").to_vec(),
+        (Ok((info, _)), Ok(given)) if info.name == "file" => given.params.value::<&[String]>("path").to_vec(),
         // The file, or its parts.
         (Ok((info, _)), Ok(given)) if info.name == "recording" => {
-            let path = given.params.text("path").unwrap_or_default();
+            let path = given.params.value::<&str>("path");
             vec![path.to_owned(), format!("{path}.*")]
         }
         _ => Vec::new(),

@@ -8,7 +8,7 @@ use tidewatch_connectors::generator::{self, Generator, Profile};
 use tidewatch_connectors::recording::RecordingSource;
 use tidewatch_connectors::stdio::{Stderr, Stdin, Stdout};
 use tidewatch_connectors::{Error, Sink};
-use tidewatch_dataflows::params::{Default, Kind, ParamError, Parameter, Params};
+use tidewatch_dataflows::params::{Kind, Literal, ParamError, Parameter, Params};
 
 use super::{SinkInfo, SourceInfo};
 
@@ -27,9 +27,9 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             ],
             rows: false,
             append_times: false,
-            falls_silent: |options| options.flag("follow"),
+            falls_silent: |options| options.value("follow"),
             construct: Arc::new(|options, context| {
-                let patterns = options.texts("path").to_vec();
+                let patterns = options.value::<&[String]>("path").to_vec();
                 if patterns.is_empty() {
                     return Err(conflict("path", "is empty; name the files").into());
                 }
@@ -37,7 +37,7 @@ pub(super) fn sources() -> Vec<SourceInfo> {
                     pattern::check(pattern).map_err(|reason| conflict("path", &reason))?;
                 }
                 let source = FileSource::new(patterns)
-                    .follow(options.flag("follow"))
+                    .follow(options.value("follow"))
                     .framing(context.framing.clone())
                     .max_record(context.max_record);
                 Ok(Arc::new(source))
@@ -70,8 +70,8 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             append_times: true,
             falls_silent: |_| false,
             construct: Arc::new(|options, _| {
-                let path = options.text("path").unwrap_or_default();
-                Ok(Arc::new(RecordingSource::new(path, options.given_text("source").map(str::to_owned))))
+                let source = options.optional::<&str>("source").map(str::to_owned);
+                Ok(Arc::new(RecordingSource::new(options.value::<&str>("path"), source)))
             }),
         },
         SourceInfo {
@@ -90,7 +90,7 @@ pub(super) fn sinks() -> Vec<SinkInfo> {
     let path = Parameter::required("path", Kind::Text, "the file to write");
     vec![
         sink("file", "a file, in one order at any number of workers", vec![path], |options| {
-            Ok(Box::new(FileSink::create(options.text("path").unwrap_or_default())?))
+            Ok(Box::new(FileSink::create(options.value::<&str>("path"))?))
         }),
         sink("stdout", "standard output", vec![], |_| Ok(Box::new(Stdout::new()))),
         sink("stderr", "standard error", vec![], |_| Ok(Box::new(Stderr::new()))),
@@ -108,7 +108,7 @@ fn sink(
 }
 
 const fn flag(name: &'static str, doc: &'static str) -> Parameter {
-    Parameter::with_default(name, Kind::Flag, Default::Flag(false), doc)
+    Parameter::with_default(name, Kind::Flag, Literal::Flag(false), doc)
 }
 
 fn conflict(name: &'static str, reason: &str) -> ParamError {

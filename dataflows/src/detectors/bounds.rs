@@ -62,7 +62,7 @@ impl Bounds {
             state: "0",
             source: "elementary",
             construct: DetectorInfo::constructor(|params| {
-                Self::new(params.opt_number("min"), params.opt_number("max"))
+                Self::new(params.optional("min"), params.optional("max"))
             }),
         }
     }

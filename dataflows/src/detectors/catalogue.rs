@@ -77,15 +77,13 @@ mod tests {
     use super::*;
     use crate::logic::drive::Drive;
     use crate::logic::AnyState;
-    use crate::params::{Default as Unsaid, Given, Kind};
+    use crate::params::{Given, Kind};
     use crate::EventTime;
 
     /// The detector with default parameters; what has none gets a value that makes it speak.
     fn construct(info: &DetectorInfo) -> DynLogic<Record, Verdict> {
-        let required = info.parameters.iter().filter(|parameter| match parameter.default {
-            Unsaid::Required => true,
-            _ => info.name == "static",
-        });
+        let needed = |parameter: &&Parameter| parameter.is_required() || info.name == "static";
+        let required = info.parameters.iter().filter(needed);
         let given = required.map(|parameter| match parameter.kind {
             Kind::Span => (parameter.name.to_owned(), Given::Text("100ms".to_owned())),
             _ => (parameter.name.to_owned(), Given::Number(1.0)),

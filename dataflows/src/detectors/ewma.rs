@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE, LEARNABLE};
-use crate::params::{Default, Kind, ParamError, Parameter, Range};
+use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE, LEARNABLE, WARMUP, WARMUP_RECORDS};
+use crate::params::{Kind, Literal, ParamError, Parameter, Range};
 use crate::EventTime;
 
 /// Scores a value by its distance, in standard deviations, from an exponentially weighted moving mean.
@@ -21,14 +21,8 @@ pub struct EwmaZ {
 const ALPHA: Parameter = Parameter::with_default(
     "alpha",
     Kind::Number(Range::FRACTION),
-    Default::Number(0.05),
+    Literal::Number(0.05),
     "weight of each new value: the mean reaches back about 1/alpha records",
-);
-const WARMUP: Parameter = Parameter::with_default(
-    "warmup",
-    Kind::Integer(1, u32::MAX as i64),
-    Default::Integer(30),
-    "records before the first score",
 );
 
 impl EwmaZ {
@@ -38,7 +32,12 @@ impl EwmaZ {
     ///
     /// [`ParamError`] if `alpha` is out of range.
     pub fn new(alpha: f64) -> Result<Self, ParamError> {
-        Ok(Self { alpha: ALPHA.number(alpha)?, warmup: 30 })
+        Ok(Self { alpha: ALPHA.number(alpha)?, warmup: WARMUP_RECORDS })
+    }
+
+    /// Scores after `records` records; the first one never has a score.
+    pub fn warmup(self, records: u32) -> Self {
+        Self { warmup: records, ..self }
     }
 
     pub(super) fn info() -> DetectorInfo {
@@ -51,15 +50,14 @@ impl EwmaZ {
             state: "24",
             source: "Finch 2009, Incremental calculation of weighted mean and variance, eq. 124 and 143",
             construct: DetectorInfo::constructor(|params| {
-                let warmup = params.integer("warmup").and_then(|records| u32::try_from(records).ok());
-                Ok(Self { warmup: warmup.unwrap_or(30), ..Self::new(params.number("alpha"))? })
+                Ok(Self::new(params.value("alpha"))?.warmup(params.value("warmup")))
             }),
         }
     }
 }
 
 /// What [`EwmaZ`] remembers of one key.
-#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EwmaState {
     mean: f64,
     variance: f64,
@@ -140,7 +138,7 @@ mod tests {
             alpha in 0.005..0.9,
             values in prop::collection::vec(-1e3..1e3, 3..120),
         ) {
-            let fast = scores(EwmaZ { alpha, warmup: 2 }, &values);
+            let fast = scores(EwmaZ::new(alpha).unwrap().warmup(2), &values);
             for at in 2..values.len() {
                 let (mean, deviation) = moments_slow(alpha, &values[..at]);
                 let slow = (values[at] - mean).abs() / deviation;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, DetectorInfo, Score, LEARNABLE};
-use crate::params::{Default, Kind, ParamError, Parameter};
+use crate::params::{Kind, Literal, ParamError, Parameter};
 use crate::EventTime;
 
 /// Scores a value by its tail probability under a normal distribution fitted to a window of earlier values.
@@ -26,13 +26,13 @@ pub struct WindowedGaussian {
 const WINDOW: Parameter = Parameter::with_default(
     "window",
     Kind::Integer(1, 1_000_000),
-    Default::Integer(6400),
+    Literal::Integer(6400),
     "how many values the distribution is fitted to",
 );
 const STEP: Parameter = Parameter::with_default(
     "step",
     Kind::Integer(1, 1_000_000),
-    Default::Integer(100),
+    Literal::Integer(100),
     "by how many values a full window moves at once",
 );
 /// Stands in for the standard deviation of values that are all the same.
@@ -66,15 +66,14 @@ impl WindowedGaussian {
             source: "Lavin and Ahmad 2015, Evaluating Real-Time Anomaly Detection Algorithms: the Numenta Anomaly \
                      Benchmark",
             construct: DetectorInfo::constructor(|params| {
-                let records = |name| params.integer(name).and_then(|records| usize::try_from(records).ok());
-                Self::new(records("window").unwrap_or(6400), records("step").unwrap_or(100))
+                Self::new(params.value("window"), params.value("step"))
             }),
         }
     }
 }
 
 /// What [`WindowedGaussian`] remembers of one key.
-#[derive(Clone, Debug, std::default::Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GaussianState {
     /// The window, then the values that gather for the next step.
     values: VecDeque<f64>,
@@ -82,7 +81,7 @@ pub struct GaussianState {
 }
 
 /// Number, mean and sum of squared distances from the mean.
-#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Moments {
     number: u32,
     mean: f64,

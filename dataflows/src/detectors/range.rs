@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE};
-use crate::params::{Default, Kind, ParamError, Parameter, Range};
+use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE, WARMUP};
+use crate::params::{Kind, Literal, ParamError, Parameter, Range};
 use crate::EventTime;
 
 /// Scores a value by how far it lies beyond every value before it.
@@ -20,14 +20,8 @@ pub struct RunningRange {
 const TOLERANCE: Parameter = Parameter::with_default(
     "tolerance",
     Kind::Number(Range::NON_NEGATIVE),
-    Default::Number(0.05),
+    Literal::Number(0.05),
     "how far beyond the range is still normal, as a fraction of the range",
-);
-const WARMUP: Parameter = Parameter::with_default(
-    "warmup",
-    Kind::Integer(1, u32::MAX as i64),
-    Default::Integer(30),
-    "records before the first score",
 );
 
 impl RunningRange {
@@ -51,15 +45,14 @@ impl RunningRange {
             state: "24",
             source: "elementary",
             construct: DetectorInfo::constructor(|params| {
-                let warmup = params.integer("warmup").and_then(|records| u32::try_from(records).ok());
-                Self::new(params.number("tolerance"), warmup.unwrap_or(30))
+                Self::new(params.value("tolerance"), params.value("warmup"))
             }),
         }
     }
 }
 
 /// What [`RunningRange`] remembers of one key.
-#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RangeState {
     min: f64,
     max: f64,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, DetectorInfo, Score};
-use crate::params::{Default, Kind, ParamError, Parameter};
+use crate::params::{Kind, Literal, ParamError, Parameter};
 use crate::{EventTime, Span};
 
 /// Scores a value by how fast it changed: `|x - previous| / (elapsed / per)`.
@@ -17,7 +17,7 @@ pub struct RateOfChange {
 }
 
 const PER: Parameter =
-    Parameter::with_default("per", Kind::Span, Default::Text("1s"), "the time to which a change is scaled");
+    Parameter::with_default("per", Kind::Span, Literal::Text("1s"), "the time to which a change is scaled");
 
 impl RateOfChange {
     /// A detector of changes, each scaled to the span `per`.
@@ -41,15 +41,13 @@ impl RateOfChange {
             cost: "O(1)",
             state: "48",
             source: "elementary",
-            construct: DetectorInfo::constructor(|params| {
-                Self::new(params.span("per").unwrap_or(Span::from_secs(1)))
-            }),
+            construct: DetectorInfo::constructor(|params| Self::new(params.value::<Span>("per"))),
         }
     }
 }
 
 /// What [`RateOfChange`] remembers of one key.
-#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RateState {
     /// The last record.
     last: Option<(EventTime, f64)>,

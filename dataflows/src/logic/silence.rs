@@ -75,7 +75,7 @@ impl Silence {
             state: "16",
             source: "elementary",
             construct: Arc::new(|params, selection| {
-                let silence = Self::new(params.span("after").unwrap_or(Span::ZERO))?;
+                let silence = Self::new(params.value("after"))?;
                 Ok(silence.select(selection).erased())
             }),
         }

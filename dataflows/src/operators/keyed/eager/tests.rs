@@ -9,7 +9,7 @@ use crate::detectors::Catalogue;
 use crate::event::{Change, RevisionId};
 use crate::logic::window::{sliding, tumbling};
 use crate::logic::{silent_for, DynLogic, Every, Gap, Selection, Threshold, Verdict};
-use crate::params::{Default as Unsaid, Given, Kind, Params};
+use crate::params::{Given, Kind, Params};
 use crate::record::{Dictionary, Offset, Origin};
 use crate::state::StateError;
 use crate::{Key, RowBatch, Span};
@@ -63,7 +63,7 @@ fn detector(name: &str) -> Boxed {
             ("warmup" | "step", _) => Given::Integer(2),
             ("window", _) => Given::Integer(7),
             (_, Kind::Span) => Given::Text("3ms".to_owned()),
-            _ if matches!(parameter.default, Unsaid::Required) || name == "static" => Given::Number(1.0),
+            _ if parameter.is_required() || name == "static" => Given::Number(1.0),
             _ => return None,
         };
         Some((parameter.name.to_owned(), value))
