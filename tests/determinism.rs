@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use tidewatch_connectors::generator::Profile;
 use tidewatch_connectors::memory::MemoryRecord;
-use tidewatch_dataflows::detectors::{Catalogue, EwmaZ};
+use tidewatch_dataflows::detectors::{self, EwmaZ};
 use tidewatch_dataflows::event::Emission;
 use tidewatch_dataflows::logic::{above, silent_for, window};
 use tidewatch_dataflows::operators::Keyed;
@@ -45,7 +45,7 @@ fn detect(name: &str, detector: &str, params: &str, threshold: f64) -> String {
 
 #[test]
 fn every_detector_is_deterministic() {
-    for info in Catalogue::default().iter() {
+    for info in detectors::built_in().iter() {
         let mut params = String::new();
         for parameter in &info.parameters {
             let value = match (parameter.is_required(), &parameter.kind) {

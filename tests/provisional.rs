@@ -12,7 +12,7 @@ use tidewatch_connectors::generator::Profile;
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::memory::{Memory, MemoryRecord, MemorySink};
 use tidewatch_connectors::{Control, Input, Schema};
-use tidewatch_dataflows::detectors::{Catalogue, EwmaZ};
+use tidewatch_dataflows::detectors::{self, DetectorInfo, EwmaZ};
 use tidewatch_dataflows::logic::{above, DynLogic, Selection, Threshold, Verdict};
 use tidewatch_dataflows::operators::{Accumulate, CountOpen, Eager, Keyed, KeyedStreams, Limits};
 use tidewatch_dataflows::params::{Given, Kind, Params};
@@ -71,8 +71,7 @@ type Construct = Arc<dyn Fn() -> DynLogic<Record, Verdict> + Send + Sync>;
 
 /// Every detector of the catalogue that scores records, with parameters that make it speak early.
 fn detectors() -> Vec<(&'static str, Construct)> {
-    let catalogue = Catalogue::default();
-    let make = |info: &tidewatch_dataflows::detectors::DetectorInfo| {
+    let make = |info: &DetectorInfo| {
         let info = info.clone();
         let given = info.parameters.iter().filter_map(|parameter| {
             let value = match (parameter.is_required(), &parameter.kind) {
@@ -92,7 +91,7 @@ fn detectors() -> Vec<(&'static str, Construct)> {
         };
         (name, Arc::new(construct) as Construct)
     };
-    catalogue.iter().map(make).collect()
+    detectors::built_in().iter().map(make).collect()
 }
 
 #[test]

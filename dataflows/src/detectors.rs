@@ -1,23 +1,26 @@
 //! Detectors: state machines that score one key's records in time order. They know no timely and no clock.
 
 mod bounds;
-mod catalogue;
 mod ewma;
 mod gaussian;
+mod info;
+#[cfg(test)]
+mod laws;
 mod range;
 mod rate;
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
+use crate::catalogue::Catalogue;
 use crate::logic::Silence;
 use crate::params::{Kind, Literal, Parameter};
 use crate::EventTime;
 
 pub use bounds::Bounds;
-pub use catalogue::{Catalogue, Construct, DetectorInfo};
 pub use ewma::EwmaZ;
 pub use gaussian::WindowedGaussian;
+pub use info::{Construct, DetectorInfo};
 pub use range::RunningRange;
 pub use rate::RateOfChange;
 
@@ -93,13 +96,15 @@ impl Score {
     }
 }
 
-fn built_in() -> Vec<DetectorInfo> {
-    vec![
+/// The detectors that are built in.
+pub fn built_in() -> Catalogue<DetectorInfo> {
+    let infos = [
         Bounds::info(),
         EwmaZ::info(),
         RateOfChange::info(),
         RunningRange::info(),
         WindowedGaussian::info(),
         Silence::info(),
-    ]
+    ];
+    infos.into_iter().collect()
 }

@@ -22,13 +22,11 @@ impl Detectors {
         match &self.name {
             Some(name) => match registry.detectors.get(name) {
                 Some(info) => super::say(&describe(info)),
-                None => {
-                    Err(Error::unknown_of("detector", name, registry.detectors.iter().map(|info| info.name)))
-                }
+                None => Err(Error::unknown_of("detector", name, registry.detectors.names())),
             },
             None if voice.json => registry.detectors.iter().try_for_each(|info| super::say(&describe(info))),
             None => {
-                let width = registry.detectors.iter().map(|info| info.name.len()).max().unwrap_or(0);
+                let width = registry.detectors.names().map(str::len).max().unwrap_or(0);
                 for info in registry.detectors.iter() {
                     super::say(&format!("{:width$}  {}", info.name, info.summary))?;
                 }

@@ -66,6 +66,7 @@ fn main() -> ExitCode {
             name: "touchy",
             summary: "values, except one",
             score: "the value",
+            multivariate: false,
             parameters: vec![],
             cost: "O(1)",
             state: "0",

@@ -40,6 +40,7 @@ impl RunningRange {
             name: "running-range",
             summary: "values beyond all that were seen before",
             score: "distance beyond the range seen so far, in widths of that range; an anomaly above 0",
+            multivariate: false,
             parameters: vec![TOLERANCE, WARMUP],
             cost: "O(1)",
             state: "24",

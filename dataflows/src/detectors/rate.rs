@@ -37,6 +37,7 @@ impl RateOfChange {
             name: "rate-of-change",
             summary: "values that change too fast",
             score: "change of the value per `per`, without sign",
+            multivariate: false,
             parameters: vec![PER],
             cost: "O(1)",
             state: "48",

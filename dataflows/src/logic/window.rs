@@ -11,8 +11,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use super::Logic;
 use crate::params::{Kind, Literal, ParamError, Parameter, Params, Range};
+use crate::pipelines::OperatorInfo;
 use crate::state::{restore, save, StateError};
 use crate::{EventTime, Key, Record, Span};
 
@@ -135,6 +138,14 @@ impl Window {
             return Err(ParamError::Conflict { name: "size", reason });
         }
         Ok(Self { every: every.micros(), panes, aggregate, gap, fill: FILL })
+    }
+
+    pub(super) fn info() -> OperatorInfo {
+        OperatorInfo {
+            name: "window",
+            parameters: Self::PARAMETERS.to_vec(),
+            construct: Arc::new(|params| Ok(Self::from_params(params)?.erased())),
+        }
     }
 
     /// Reads a window as declared in [`Window::PARAMETERS`].

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::super::group::Outputs;
 use super::super::{KeyedState, Limits};
 use super::*;
-use crate::detectors::Catalogue;
+use crate::detectors;
 use crate::event::{Change, RevisionId};
 use crate::logic::window::{sliding, tumbling};
 use crate::logic::{silent_for, DynLogic, Every, Gap, Selection, Threshold, Verdict};
@@ -56,8 +56,8 @@ impl Logic for Later {
 
 /// The detector with a short warming phase; what it requires gets a value that makes it speak.
 fn detector(name: &str) -> Boxed {
-    let catalogue = Catalogue::default();
-    let info = catalogue.get(name).unwrap();
+    let detectors = detectors::built_in();
+    let info = detectors.get(name).unwrap();
     let given = info.parameters.iter().filter_map(|parameter| {
         let value = match (parameter.name, &parameter.kind) {
             ("warmup" | "step", _) => Given::Integer(2),
@@ -74,7 +74,7 @@ fn detector(name: &str) -> Boxed {
 }
 
 fn names() -> Vec<&'static str> {
-    Catalogue::default().iter().map(|info| info.name).collect()
+    detectors::built_in().names().collect()
 }
 
 /// Every detector by itself, and logics with timers, hysteresis, several series, and emissions in the future.
