@@ -10,7 +10,7 @@ use tidewatch::cluster::{self, Cluster};
 use tidewatch::config;
 use tidewatch::connectors::egress::Output as Egressed;
 use tidewatch::connectors::memory::MemorySink;
-use tidewatch::connectors::{Control, Schema};
+use tidewatch::connectors::Control;
 use tidewatch::dataflows::detectors;
 use tidewatch::prelude::*;
 use tidewatch::registry::Registry;

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use tidewatch::connectors::format::{Decoder, Format, Framing, Row};
 use tidewatch::connectors::memory::{Memory, MemoryRecord};
-use tidewatch::connectors::Schema;
 use tidewatch::dataflows::detectors::DetectorInfo;
 use tidewatch::dataflows::params::ParamError;
 use tidewatch::prelude::*;

@@ -10,8 +10,22 @@ use crate::EventTime;
 ///
 /// Mean and variance follow Finch (2009), *Incremental calculation of weighted mean and variance*, equations 124
 /// and 143: with `d = x - mean`, `mean += alpha d` and `variance = (1 - alpha) (variance + alpha d²)`. The score is
-/// `|d| / sqrt(variance)`, before `x` is learned, and at most `1e9`: that is also the score of any change where the variance is 0, and of a value beyond
-/// `±1e150`, which is not learned, because its square is beyond what a number can hold.
+/// `|d| / sqrt(variance)`, before `x` is learned, and at most `1e9`: that is also the score of any change where the
+/// variance is 0, and of a value beyond `±1e150`, which is not learned, because its square is beyond what a number can
+/// hold.
+///
+/// # Examples
+///
+/// ```
+/// use tidewatch_dataflows::detectors::{Detector, EwmaZ};
+/// use tidewatch_dataflows::EventTime;
+///
+/// let detector = EwmaZ::new(0.5)?.warmup(2);
+/// let mut state = detector.start(0);
+/// let scores = [1.0, 3.0, 5.0].map(|value| detector.score(&mut state, EventTime::MIN, &[value]).score);
+/// assert_eq!(scores, [None, None, Some(3.0)]); // the mean is 2, the standard deviation 1
+/// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct EwmaZ {
     alpha: f64,

@@ -12,11 +12,25 @@ use crate::EventTime;
 ///
 /// This is the detector `windowedGaussian` of the Numenta Anomaly Benchmark. The score is `1 - Q(|x - mean| / std)`
 /// with `Q(z) = erfc(z / √2) / 2`: 0.5 for the mean itself, close to 1 far from it, and 0 for the very first value.
-/// A value beyond `±1e150` scores 1 and is not learned, because its square is beyond what a number can hold. `std` is the population's; where it is 0, `1e-6` takes its place. The window takes in every value until it holds
-/// `window` of them; from then on values gather until there are `step`, which then replace the oldest as many.
+/// A value beyond `±1e150` scores 1 and is not learned, because its square is beyond what a number can hold. `std` is
+/// the population's; where it is 0, `1e-6` takes its place. The window takes in every value until it holds `window` of
+/// them; from then on values gather until there are `step`, which then replace the oldest as many.
 ///
 /// The mean and the sum of squares follow Welford (1962), *Note on a method for calculating corrected sums of squares
 /// and products*, with each value while the window fills, and anew over the whole window at each step.
+///
+/// # Examples
+///
+/// ```
+/// use tidewatch_dataflows::detectors::{Detector, WindowedGaussian};
+/// use tidewatch_dataflows::EventTime;
+///
+/// let detector = WindowedGaussian::new(100, 10)?;
+/// let mut state = detector.start(0);
+/// let scores = [3.0, 3.0, 9.0].map(|value| detector.score(&mut state, EventTime::MIN, &[value]).score);
+/// assert_eq!(scores, [Some(0.0), Some(0.5), Some(1.0)]);
+/// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct WindowedGaussian {
     window: usize,
@@ -65,7 +79,7 @@ impl WindowedGaussian {
             cost: "O(window / step)",
             state: "56 + 8 × (window + step)",
             source: "Lavin and Ahmad 2015, Evaluating Real-Time Anomaly Detection Algorithms: the Numenta Anomaly \
-                     Benchmark",
+                     Benchmark; Welford 1962, Note on a method for calculating corrected sums of squares and products",
             construct: DetectorInfo::constructor(|params| {
                 Self::new(params.value("window"), params.value("step"))
             }),

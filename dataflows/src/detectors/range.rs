@@ -11,6 +11,19 @@ use crate::EventTime;
 /// With `r = max - min` of the values so far, the normal range is `[min - tolerance r, max + tolerance r]`. The score
 /// is 0 inside and `distance / r` outside, at most `1e9`: that is also the score of any new value where `r` is 0.
 /// The value is learned after it was scored, so a range that was left once has grown.
+///
+/// # Examples
+///
+/// ```
+/// use tidewatch_dataflows::detectors::{Detector, RunningRange};
+/// use tidewatch_dataflows::EventTime;
+///
+/// let detector = RunningRange::new(0.25, 2)?;
+/// let mut state = detector.start(0);
+/// let scores = [0.0, 4.0, 5.0, 8.75].map(|value| detector.score(&mut state, EventTime::MIN, &[value]).score);
+/// assert_eq!(scores, [None, None, Some(0.0), Some(0.5)]);
+/// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RunningRange {
     tolerance: f64,

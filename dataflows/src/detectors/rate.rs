@@ -11,6 +11,19 @@ use crate::{EventTime, Span};
 /// The previous value is that of the last record with an earlier time, in the order of partition and offset, so that
 /// records of one time are all compared with the same one and never with each other. The detector is warming until
 /// there is one.
+///
+/// # Examples
+///
+/// ```
+/// use tidewatch_dataflows::detectors::{Detector, RateOfChange};
+/// use tidewatch_dataflows::EventTime;
+///
+/// let detector = RateOfChange::new("1s")?;
+/// let mut state = detector.start(0);
+/// let mut score = |ms, value| detector.score(&mut state, EventTime::from_millis(ms).unwrap(), &[value]).score;
+/// assert_eq!([score(0, 7.0), score(500, 4.0)], [None, Some(6.0)]);
+/// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RateOfChange {
     per_micros: f64,
