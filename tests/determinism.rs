@@ -221,11 +221,6 @@ fn a_logic_made_in_code_is_deterministic_in_any_arrival() {
 }
 
 #[test]
-fn a_pipeline_is_the_same_in_any_arrival() {
-    assert!(in_any_arrival(&detect("it", "ewma-z", "warmup = 10", 2.0)).count("anomalies") > 0);
-}
-
-#[test]
 fn evictions_are_the_same_in_any_arrival() {
     let profile = Profile { records: 3_000, keys: 900, partitions: 1, rate: 500.0, ..Profile::default() };
     let limits = tidewatch_dataflows::operators::Limits { keys: 256, state: usize::MAX };
