@@ -1,6 +1,6 @@
 //! Records per second at several numbers of workers and processes, and what the encryption between processes costs.
 //!
-//! Shape: the throughput workload with 10 thousand keys, at -w 1, 2, 4, … up to the machine's cores, and each of them but
+//! Shape: the throughput workload with 10 thousand keys and at least as many partitions as cores, at -w 1, 2, 4, … up to the machine's cores, and each of them but
 //! the first as two processes with half as many workers: connected by the mesh, and, for comparison, by bare sockets
 //! without encryption, frames and heartbeats, which tidewatch does not offer. Reason: a second process must pay. Unit:
 //! records per second between the start of the first worker and the end of the run, without the bring-up; the ratios to
@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{criterion_group, Criterion};
-use support::keyed::{detect, generator};
+use support::keyed::{detect, generator, PARTITIONS};
 use support::second::{first, listen, second, Second};
 use support::{is_wanted, scaled, Timed, Workload};
 use tidewatch::cluster::{run, Cluster};
@@ -43,7 +43,11 @@ struct Part {
 
 impl Part {
     fn new(records: u64) -> Self {
-        Self { generator: generator(KEYS, records), anomalies: Arc::default(), start: Arc::default() }
+        Self {
+            generator: generator(KEYS, PARTITIONS.max(cores().into()), records),
+            anomalies: Arc::default(),
+            start: Arc::default(),
+        }
     }
 
     fn build(&self, worker: &mut Worker) -> Result<(), Error> {
@@ -98,6 +102,10 @@ fn be_second(part: &str) {
     println!("{}", part.end().0);
 }
 
+fn cores() -> u16 {
+    thread::available_parallelism().map_or(2, |cores| cores.get() as u16).max(2)
+}
+
 fn threads(workers: u16, records: u64) -> (u64, Duration) {
     let part = Part::new(records);
     part.on(Cluster::threads(workers));
@@ -122,9 +130,8 @@ fn cluster(criterion: &mut Criterion) {
     if !is_wanted(name) {
         return;
     }
-    let records = scaled(RECORDS);
-    let cores = thread::available_parallelism().map_or(2, |cores| cores.get() as u16).max(2);
-    let sizes: Vec<u16> = (0..16).map(|power| 1 << power).take_while(|workers| *workers <= cores).collect();
+    let records = scaled(RECORDS * u64::from(cores()).div_ceil(4));
+    let sizes: Vec<u16> = (0..16).map(|power| 1 << power).take_while(|workers| *workers <= cores()).collect();
     let mut variants: Vec<Timed<'_>> = Vec::new();
     for workers in &sizes {
         variants.push((format!("-w{workers}"), Box::new(|| threads(*workers, records))));

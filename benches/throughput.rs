@@ -160,7 +160,7 @@ fn throughput(criterion: &mut Criterion) {
             continue;
         }
         let records = scaled(records);
-        let generator = generator(keys, records);
+        let generator = generator(keys, PARTITIONS, records);
         let mut workload = Workload::new(name, records);
         workload.measure(
             criterion,

@@ -41,10 +41,10 @@ Examples:
   tidewatch run examples/nab.toml -n 2        on two processes of this machine
   tidewatch run live.toml --record live.tide  run it and record its sources
   tidewatch replay live.tide live.toml        run it again on what was recorded
-  tidewatch check examples/nab.toml           validate a pipeline file without running it
+  tidewatch check examples/nab.toml           validate a pipeline file
   tidewatch detectors                         list the detectors
   tidewatch detectors ewma-z                  what a detector takes and gives
-  tidewatch generate --records 10000          synthetic records with labelled anomalies
+  tidewatch generate --records 10000          synthetic records with anomalies
 
 Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 130 interrupted.";
 /// The end of a command's help: an example, and what its exit codes mean.
@@ -60,11 +60,24 @@ macro_rules! after_help {
 
 #[derive(Subcommand)]
 enum Command {
-    #[command(after_help = after_help!("tidewatch run examples/nab.toml -w 2"), disable_help_flag = true)]
+    // What -h with a file lets be left out is needed all the same.
+    #[command(
+        override_usage = "tidewatch run [OPTIONS] <PIPELINE.toml>",
+        after_help = after_help!("tidewatch run examples/nab.toml -w 2"),
+        disable_help_flag = true
+    )]
     Run(run::Run),
-    #[command(after_help = record::AFTER_HELP, disable_help_flag = true)]
+    #[command(
+        override_usage = "tidewatch record [OPTIONS] --out <FILE> <PIPELINE.toml>",
+        after_help = record::AFTER_HELP,
+        disable_help_flag = true
+    )]
     Record(record::Record),
-    #[command(after_help = replay::AFTER_HELP, disable_help_flag = true)]
+    #[command(
+        override_usage = "tidewatch replay [OPTIONS] <RECORDING> <PIPELINE.toml>",
+        after_help = replay::AFTER_HELP,
+        disable_help_flag = true
+    )]
     Replay(replay::Replay),
     #[command(after_help = after_help!("tidewatch check examples/nab.toml examples/windows.toml"))]
     Check(check::Check),
@@ -131,4 +144,26 @@ fn help(command: &str) -> Result<(), Error> {
 fn say(text: &str) -> Result<(), Error> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}").map_err(|source| Error::Io { what: STDOUT.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_fits_a_narrow_terminal_and_its_prose_wraps_by_itself() {
+        let program = Arguments::command();
+        for command in program.get_subcommands().chain([&program]) {
+            let name = command.get_name();
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let lines: Vec<_> = help.lines().collect();
+            let is_example = |line: &str| line.starts_with("  ");
+            for line in lines.iter().filter(|line| is_example(line)) {
+                assert!(line.len() <= 80, "{name}: {line}");
+            }
+            for pair in lines.windows(2).filter(|pair| !is_example(pair[1])) {
+                assert!(pair[0].is_empty() || pair[1].is_empty(), "{name}, wrapped by hand: {pair:?}");
+            }
+        }
+    }
 }

@@ -6,6 +6,7 @@
 mod detect;
 mod expand;
 mod fields;
+mod files;
 mod format;
 mod item;
 mod limits;
@@ -40,10 +41,10 @@ pub use spec::{
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if it cannot be read, [`Error::Config`] if it is wrong.
+/// [`Error::Usage`] if it cannot be read, [`Error::Config`] if it is wrong.
 pub fn read(path: &Path, registry: &Registry) -> Result<PipelineFile, Error> {
     let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| Error::Io { what: name.clone(), source })?;
+    let bytes = std::fs::read(path).map_err(Error::unreadable("pipeline file", &name))?;
     let text = String::from_utf8(bytes).map_err(|error| reader::not_text(&name, &error))?;
     parse(&name, &text, &|variable| std::env::var(variable).ok(), registry)
 }
@@ -80,7 +81,7 @@ pub fn parse(
     environment: &dyn Fn(&str) -> Option<String>,
     registry: &Registry,
 ) -> Result<PipelineFile, Error> {
-    let reader = Reader::new(text, environment, registry);
+    let reader = Reader::new(name, text, environment, registry);
     let result = match DeTable::parse(text) {
         Ok(document) => pipeline::read(&reader, Table::new(&reader, document.get_ref(), "the file", 0)),
         Err(error) => {
@@ -92,5 +93,5 @@ pub fn parse(
             Err(reader.fault(span.start, message))
         }
     };
-    reader.finish(name, result)
+    reader.finish(result)
 }

@@ -108,6 +108,11 @@ impl Error {
         }
     }
 
+    /// A file that the command line names, the `what`, cannot be read.
+    pub(crate) fn unreadable(what: &'static str, path: impl fmt::Display) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Usage(format!("{path}: the {what} cannot be read: {error}"))
+    }
+
     /// Nothing of this kind has this name.
     pub(crate) fn unknown(kind: &str, name: &str) -> Self {
         Self::Usage(format!("unknown {kind} \"{name}\""))

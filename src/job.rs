@@ -37,6 +37,8 @@ struct Parts {
     schema: Schema,
     within: Option<Arc<Within>>,
     eager: Eager,
+    /// Whether its sources are recorded while they are read.
+    recorded: bool,
 }
 
 /// Puts the logic of a job inside another one.
@@ -58,8 +60,8 @@ impl Job {
             .map(|source| input::open(source, file.limits, registry))
             .collect::<Result<_, _>>()?;
         let schema = inputs.first().map(|input| input.schema().clone()).unwrap_or_default();
-        let parts =
-            Parts { file, registry: registry.clone(), inputs, schema, within: None, eager: Eager::default() };
+        let (registry, eager) = (registry.clone(), Eager::default());
+        let parts = Parts { file, registry, inputs, schema, within: None, eager, recorded: false };
         let job = Self(Arc::new(parts));
         job.logic(false)?;
         Ok(job)
@@ -70,9 +72,10 @@ impl Job {
         &self.0.file
     }
 
-    /// What processes must have in common to run it together: all but where its sinks write to.
+    /// What processes must have in common to run it together: all but where it is and
+    /// where its sinks write to.
     pub fn identity(&self) -> String {
-        let PipelineFile { name, sources, steps, detects, sinks, limits } = self.file();
+        let PipelineFile { path: _, name, sources, steps, detects, sinks, limits } = self.file();
         let streams: Vec<_> = sinks.iter().map(|sink| sink.stream).collect();
         format!("{:?}", (name, sources, steps, detects, streams, limits))
     }
@@ -97,7 +100,8 @@ impl Job {
     pub fn recorded(&self, recorder: &Recorder) -> Self {
         let inputs = self.0.file.sources.iter().zip(&self.0.inputs);
         let record = |(spec, input): (_, &Input)| recorder.record(input.clone(), input::fingerprint(spec));
-        Self(Arc::new(Parts { inputs: inputs.map(record).collect(), ..Parts::clone(&self.0) }))
+        let inputs = inputs.map(record).collect();
+        Self(Arc::new(Parts { inputs, recorded: true, ..Parts::clone(&self.0) }))
     }
 
     /// The same job with what was recorded of its sources in their place.
@@ -140,8 +144,9 @@ impl Job {
     /// An output to a sink of the pipeline.
     pub fn output(&self, spec: &SinkSpec) -> Output {
         let (registry, spec_) = (self.0.registry.clone(), spec.clone());
-        let lenient =
-            spec.connector == "stdout" && self.sinks().iter().any(|sink| sink.connector != "stdout");
+        // Whether anything else is still wanted when the reader of standard output has gone.
+        let others = self.0.recorded || self.sinks().iter().any(|sink| sink.connector != "stdout");
+        let lenient = spec.connector == "stdout" && others;
         let open = move || {
             let Some(info) = registry.sinks.get(spec_.connector.as_str()) else {
                 let message = format!("no sink connector is called \"{}\"", spec_.connector);
@@ -187,15 +192,18 @@ impl Job {
     /// The first error of a source.
     pub fn read(&self, cluster: Cluster, control: &Control) -> Result<Outcome, Error> {
         let job = self.clone();
+        let opened = Barrier::new(cluster.workers());
         cluster::run(cluster, control, move |worker| {
             worker.dataflow::<EventTime, _, _>(|scope| {
                 job.0.inputs.iter().for_each(|input| drop(input.ingest(scope)));
             });
+            opened.wait();
             Ok(())
         })
     }
 
-    /// Builds the dataflow on one worker, and opens its sinks once all sources are open.
+    /// Builds the dataflow on one worker, and opens its sinks once all sources are open; the workers of the process leave
+    /// it together.
     fn build(
         &self,
         worker: &mut Worker,
@@ -244,6 +252,8 @@ impl Job {
                 }
             }
         });
+        // Nothing is read before, so a run that cannot start has nothing to be recorded either.
+        opened.workers.wait();
         Ok(())
     }
 

@@ -40,19 +40,19 @@ impl Progress {
 
     /// Shows where the run is now.
     pub fn tick(&self) {
-        let Totals { records, position, .. } = self.control.totals();
-        let rate = records as f64 / self.control.elapsed().as_secs_f64().max(1e-3);
-        let reached = self.control.watermark().filter(|time| *time > EventTime::MIN);
-        let reached = reached.map_or_else(|| "-".to_owned(), |time| time.to_string());
-        self.bar.set_message(format!(
-            "{} records, {}/s, at {reached}",
-            HumanCount(records),
-            HumanCount(rate as u64)
-        ));
+        let totals = self.control.totals();
+        self.bar.set_message(self.message(&totals));
         match self.size {
-            Some(size) => self.bar.set_position(position.min(size)),
+            Some(size) => self.bar.set_position(totals.position.min(size)),
             None => self.bar.tick(),
         }
+    }
+
+    fn message(&self, totals: &Totals) -> String {
+        let rate = totals.records as f64 / self.control.elapsed().as_secs_f64().max(1e-3);
+        let reached = self.control.watermark().filter(|time| *time > EventTime::MIN);
+        let reached = reached.map_or_else(|| "-".to_owned(), |time| time.to_string());
+        format!("{}, {}/s, at {reached}", counted(totals.records, "record"), HumanCount(rate as u64))
     }
 
     /// Shows the run until it returns.
@@ -161,7 +161,7 @@ impl Summary {
 }
 
 /// A number of things, as in "1 key" or "2 anomalies".
-fn counted(number: u64, one: &str) -> String {
+pub(crate) fn counted(number: u64, one: &str) -> String {
     let many = match one.strip_suffix('y').filter(|stem| !stem.ends_with('e')) {
         Some(stem) => format!("{stem}ies"),
         None => format!("{one}s"),
@@ -181,6 +181,13 @@ fn lasted(elapsed: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bar_counts_one_record_as_one() {
+        let (control, one) = (Control::default(), Totals { records: 1, ..Totals::default() });
+        let message = Progress::new(&control, None, true).message(&one);
+        assert!(message.starts_with("1 record, "), "{message}");
+    }
 
     #[test]
     fn one_is_one_and_short_runs_take_time() {

@@ -10,7 +10,7 @@ use tidewatch_connectors::file::{pattern, FileSink};
 use tidewatch_connectors::recording::{Damage, Play, Recording};
 use tidewatch_connectors::{Control, Error as ConnectorError};
 
-use crate::config::{SinkFormat, SinkSpec, Stream};
+use crate::config::{SinkFormat, Stream};
 use crate::job::{Job, Outputs};
 use crate::Error;
 
@@ -63,7 +63,10 @@ impl Replay {
     ///
     /// If it cannot be read at all, or does not have the sources of the job.
     pub fn open(path: &str, job: &Job, play: Play, speed: Speed) -> Result<Self, Error> {
-        let recording = Recording::open(path)?;
+        let recording = Recording::open(path).map_err(|error| match error {
+            ConnectorError::Io { what, source } => Error::unreadable("recording", what)(source),
+            error => error.into(),
+        })?;
         let play = match speed {
             Speed::Max => play,
             Speed::Times(factor) => play.speed(factor),
@@ -105,17 +108,12 @@ impl Replay {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] if such a file belongs to a sink of the pipeline or to the recording.
+    /// [`Error::Usage`] if such a file belongs to the pipeline or to the recording.
     pub fn outputs_in(&self, folder: &Path, streams: &[(Stream, SinkFormat)]) -> Result<Arc<Outputs>, Error> {
         let mut files = Vec::new();
         for (stream, format) in streams {
             let path = folder.join(format!("{}.{}", stream.name(), extension(*format)));
-            if let Some(sink) = self.sink_of(&path) {
-                let path = path.display();
-                return Err(Error::Usage(format!(
-                    "{path} belongs to the pipeline: it is the \"path\" of a sink, {sink:?}, and a replay opens none"
-                )));
-            }
+            self.job.file().keep_clear_of(&path)?;
             if self
                 .recording
                 .files()
@@ -142,12 +140,6 @@ impl Replay {
             };
             files.iter().map(output).collect()
         }))
-    }
-
-    /// The sink of the pipeline that writes to the file at `path`, by its own name for it.
-    fn sink_of(&self, path: &Path) -> Option<&str> {
-        let sinks = self.job.file().sinks.iter().filter_map(SinkSpec::path);
-        sinks.into_iter().find(|sink| pattern::identity(Path::new(sink)) == pattern::identity(path))
     }
 
     /// Says, after the run, what of the recording could not be played: what only this process has met or, if it

@@ -77,11 +77,20 @@ fn help_names_options_and_exit_codes() {
                 "--process ",
                 "--hostfile",
                 "--record",
-                "PIPELINE.toml",
+                "Usage: tidewatch run [OPTIONS] <PIPELINE.toml>\n",
                 "Results go to",
             ],
         ),
-        (&["record"], &["--workers", "--processes", "--hostfile", "--out", "PIPELINE.toml", "FILE.0"]),
+        (
+            &["record"],
+            &[
+                "--workers",
+                "--processes",
+                "--hostfile",
+                "Usage: tidewatch record [OPTIONS] --out <FILE> <PIPELINE.toml>\n",
+                "FILE.0",
+            ],
+        ),
         (
             &["replay"],
             &[
@@ -94,8 +103,7 @@ fn help_names_options_and_exit_codes() {
                 "--to",
                 "--out",
                 "--stream",
-                "RECORDING",
-                "PIPELINE.toml",
+                "Usage: tidewatch replay [OPTIONS] <RECORDING> <PIPELINE.toml>\n",
             ],
         ),
         (&["check"], &["PIPELINE.toml"]),
@@ -123,7 +131,17 @@ fn help_names_options_and_exit_codes() {
 
 #[test]
 fn wrong_usage_exits_with_2() {
-    for arguments in [&["run"][..], &["fly"], &["run", "p.toml", "-w", "0"], &["generate", "--keys", "0"]] {
+    for arguments in [
+        &["run"][..],
+        &["fly"],
+        &["run", "p.toml", "-w", "0"],
+        &["run", "p.toml", "--record", ""],
+        &["run", ""],
+        &["record", "p.toml", "--out", ""],
+        &["replay", "", "p.toml"],
+        &["generate", "--keys", "0"],
+        &["generate", "--out", ""],
+    ] {
         let said = tidewatch(arguments);
         assert_eq!((Some(2), ""), (said.code, said.out.as_str()), "{arguments:?}");
         assert!(!said.err.is_empty(), "{arguments:?}");
@@ -131,11 +149,38 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
-fn what_cannot_be_read_exits_with_1_and_is_named() {
-    let said = tidewatch(["run", "no/such.toml"]);
-    assert_eq!(Some(1), said.code);
-    assert!(said.err.starts_with("no/such.toml: "), "{}", said.err);
+fn what_the_command_line_names_and_cannot_be_read_exits_with_2_and_says_what_it_is() {
+    let nab = "examples/nab.toml";
+    for (arguments, file, what) in [
+        (&["run", "no/such.toml"][..], "no/such.toml", "pipeline file"),
+        (&["check", "no/such.toml"], "no/such.toml", "pipeline file"),
+        (&["run", "examples"], "examples", "pipeline file"),
+        (&["run", nab, "-p", "0", "-n", "2", "-h", "no/hosts"], "no/hosts", "hostfile"),
+        (&["replay", "no/such.tide", nab], "no/such.tide", "recording"),
+    ] {
+        let said = tidewatch(arguments);
+        assert_eq!((Some(2), ""), (said.code, &*said.out), "{arguments:?}");
+        let expected = format!("{file}: the {what} cannot be read: ");
+        assert!(said.err.starts_with(&expected), "{arguments:?}: {}", said.err);
+    }
+}
 
+#[test]
+fn a_pipeline_that_was_taken_for_the_hostfile_is_told_so() {
+    for (command, lacks) in [
+        ("run", "a PIPELINE.toml"),
+        ("record", "a PIPELINE.toml and --out"),
+        ("replay", "a RECORDING and a PIPELINE.toml"),
+    ] {
+        let said = tidewatch([command, "-h", "g.toml"]);
+        let expected =
+            format!("{command} needs {lacks}: -h took g.toml as the hostfile; for help: {command} --help\n");
+        assert_eq!((Some(2), "", expected), (said.code, &*said.out, said.err));
+    }
+}
+
+#[test]
+fn what_a_pipeline_names_and_cannot_be_read_exits_with_1_and_is_named() {
     // A link that leads nowhere: a file that is there but cannot be opened, even by root.
     let input = "\"file\"\noptions = { path = \"{}/*.csv\" }";
     let (folder, path) = pipeline(&STDIN.replace("\"stdio\"", input));
@@ -159,7 +204,7 @@ fn what_cannot_be_read_exits_with_1_and_is_named() {
 fn nobody_needs_to_take_what_goes_to_standard_error() {
     let (_folder, path) = pipeline(GENERATED);
     for arguments in [&["run", &path, "-vv"][..], &["run", "no/such.toml"], &["check", "no/such.toml"]] {
-        let expected = if arguments.len() == 3 { 0 } else { 1 };
+        let expected = if arguments.len() == 3 { 0 } else { 2 };
         let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("there is one");
         let status = Process::new(PROGRAM).args(arguments).stderr(full).stdout(Stdio::null()).status();
         assert_eq!(Some(expected), status.expect("it runs").code(), "{arguments:?}");

@@ -21,6 +21,7 @@ fn environment(name: &str) -> Option<String> {
         "THRESHOLD" => Some("6".to_owned()),
         "KIND" => Some("generator".to_owned()),
         "SIZE" => Some("30s".to_owned()),
+        "EMPTY" => Some(String::new()),
         "COLUMN" => Some("latency".to_owned()),
         _ => None,
     }

@@ -160,3 +160,17 @@ fn registered_names_and_parameters_are_checked_as_the_built_in_ones() {
     let error = config::parse("p.toml", PIPELINE, &|_| None, &registry).expect_err("which one?").to_string();
     assert!(error.contains("missing \"value\" in [[detect]]"), "{error}");
 }
+
+#[test]
+fn a_connector_may_take_the_place_of_one_that_is_built_in_and_have_options_of_its_own() {
+    let mut registry = registry(&MemorySink::default());
+    let lines = registry.sources.get("lines").expect("it is there").clone();
+    for name in ["file", "recording"] {
+        let path = Parameter::required("path", Kind::Integer(0, 9), "which one");
+        registry.sources.add(SourceInfo { name, parameters: vec![path], ..lines.clone() });
+        let connector = format!("connector = \"{name}\"\noptions = {{ path = 7 }}");
+        let text = PIPELINE.replace("connector = \"lines\"", &connector);
+        let file = config::parse("p.toml", &text, &|_| None, &registry).expect("it is right");
+        assert_eq!(7, file.sources[0].options.value::<i64>("path"));
+    }
+}

@@ -12,10 +12,10 @@ pub(crate) const PARTITIONS: u32 = 4;
 pub(crate) const LATENESS: Span = Span::from_secs(1);
 
 /// 200 records per millisecond of event time, with disorder up to the lateness.
-pub(crate) fn generator(keys: u32, records: u64) -> Generator {
+pub(crate) fn generator(keys: u32, partitions: u32, records: u64) -> Generator {
     let profile = Profile {
         keys,
-        partitions: PARTITIONS,
+        partitions,
         records,
         rate: 200_000.0,
         disorder: LATENESS,

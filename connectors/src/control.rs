@@ -17,7 +17,7 @@ use tidewatch_dataflows::{EventTime, PartitionId};
 use timely::dataflow::ProbeHandle;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ingest::Quarantine;
+use crate::ingest::{Quarantine, Table};
 use crate::{lock, Error, Partition};
 pub use counts::{Counts, Totals};
 
@@ -80,14 +80,21 @@ struct Local {
     probes: Vec<ProbeHandle<EventTime>>,
     ingests: usize,
     pressure: Pressure,
+    /// Of each dataflow, by its number.
+    standings: BTreeMap<usize, Table>,
 }
 
 impl Control {
     /// Makes this the control of the dataflows that the current thread builds from now on.
     pub fn install(&self) {
         self.0.start.get_or_init(Instant::now);
-        let local =
-            Local { control: self.clone(), probes: Vec::new(), ingests: 0, pressure: Pressure::default() };
+        let local = Local {
+            control: self.clone(),
+            probes: Vec::new(),
+            ingests: 0,
+            pressure: Pressure::default(),
+            standings: BTreeMap::new(),
+        };
         CURRENT.with(|current| *current.borrow_mut() = Some(local));
     }
 
@@ -111,6 +118,17 @@ impl Control {
     pub(crate) fn pressure() -> Pressure {
         CURRENT
             .with(|current| current.borrow().as_ref().map(|local| local.pressure.clone()).unwrap_or_default())
+    }
+
+    /// How the partitions of a dataflow of this worker stand.
+    pub(crate) fn standings(dataflow: usize) -> Table {
+        CURRENT.with(|current| {
+            let mut current = current.borrow_mut();
+            current
+                .as_mut()
+                .map(|local| local.standings.entry(dataflow).or_default().clone())
+                .unwrap_or_default()
+        })
     }
 
     /// Has the run wait, when it is interrupted, until `probe` has passed what was final.

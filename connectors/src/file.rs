@@ -101,8 +101,11 @@ impl Source for FileSource {
         self.follow.then_some(PATIENCE)
     }
 
-    /// Bytes on disk, compressed ones as they are.
+    /// Bytes on disk, compressed ones as they are; unknown of files that are followed, as they grow.
     fn size(&self) -> Option<u64> {
+        if self.follow {
+            return None;
+        }
         let names = self.partitions().ok()?;
         names.iter().map(|name| std::fs::metadata(name).ok().map(|file| file.len())).sum()
     }
@@ -130,6 +133,7 @@ mod tests {
             ["[1].csv", "a.csv", "b.csv", "c.txt"].map(|file| format!("{root}/{file}")).into();
         assert_eq!(expected, source.partitions().unwrap());
         assert_eq!(Some(16), source.size());
+        assert_eq!(None, source.follow(true).size());
     }
 
     #[test]

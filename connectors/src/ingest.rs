@@ -35,6 +35,7 @@ use crate::{Control, Error};
 
 use feed::{Feed, Rules};
 use gate::{Allowance, Gate};
+pub(crate) use idle::Table;
 use idle::{Standing, Standings};
 pub use input::Input;
 pub(crate) use position::decoding;
@@ -102,8 +103,8 @@ impl Input {
         let (credits, told, consumers) = Credits::line(scope);
         let mut told_input = builder.new_input_connection(told, Pipeline, []);
         builder.set_notify_for(1, FrontierInterest::Never);
-        let mut gate =
-            Gate::new(dictionary, self.schema.values.len(), self.pace.batch, consumers, peers, self.ahead);
+        let turn = self.pace.turn(peers);
+        let mut gate = Gate::new(dictionary, self.schema.values.len(), turn, consumers, peers, self.ahead);
         let pressure = Control::pressure();
 
         let open = |partition| Feed::open(self, partition, waker());
@@ -118,6 +119,8 @@ impl Input {
         let (idle, journal) = (self.idle, self.journal.clone());
         let mut asking = Asking::new(self.source.patience(), idle);
         let mut turns = Turns::new(self.pace);
+        let table = Control::standings(address[0]);
+        let mut standings = Standings::new(ingest, index, peers, table, idle.is_some());
 
         // An interruption may come before the first turn.
         control.hold(index, ingest, Some(EventTime::MIN));
@@ -130,7 +133,6 @@ impl Input {
             }
             drop((rows_at, rejected_at));
             let mut dictionary = Dictionary::with_generation(turns.pace.dictionary);
-            let mut standings = Standings::new(index, peers);
             let mut batch = RowBatch::default();
             let mut rejections = Vec::new();
             let mut end = EventTime::MIN;
@@ -159,7 +161,7 @@ impl Input {
                     if let Allowance::Holders { over: Some(over), .. } = allowance {
                         return control.fail(feed.holds_too_much(over));
                     }
-                    match feed.read(&rules, turns.pace.batch, &mut dictionary, &mut batch, &mut rejections) {
+                    match feed.read(&rules, turn, &mut dictionary, &mut batch, &mut rejections) {
                         // A partition that had nothing costs no turn, but one on a long skip does.
                         Ok(0) if !feed.is_ready() => {}
                         Ok(_) => turns_left -= 1,
@@ -186,8 +188,9 @@ impl Input {
                 feeds.iter_mut().filter(|feed| !feed.may_be_read(allowance)).for_each(Feed::excuse);
 
                 // A partition that has been silent for long must not hold the others back; it was asked just now.
-                if let Some(idle) = idle.filter(|_| asked) {
-                    standings.look(&mut feeds, Instant::now(), idle);
+                // The end of the last one is told at once, because nothing comes after it.
+                if standings.are_wanted() && (asked || feeds.is_empty()) {
+                    standings.look(&feeds, Instant::now(), idle);
                     if let Err(error) = standings.decide(&mut feeds, journal.as_ref()) {
                         return control.fail(error);
                     }

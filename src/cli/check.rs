@@ -1,15 +1,19 @@
 //! `tidewatch check`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{json, Value};
 
 use super::Voice;
+use crate::error::ConfigError;
 use crate::job::Job;
 use crate::registry::Registry;
 use crate::{config, Error};
 
 /// Validates pipeline files without running them: every mistake with its position and what would be right.
+///
+/// With --json, an object for each right file: file, pipeline, key, values; and for each mistake: file, line, column,
+/// message (line and column are null where a mistake has no place in the file).
 #[derive(clap::Args)]
 pub(super) struct Check {
     /// The pipeline files.
@@ -24,6 +28,11 @@ impl Check {
             let job = match config::read(path, registry).and_then(|file| Job::new(file, registry)) {
                 Ok(job) => job,
                 Err(error) => {
+                    if voice.json {
+                        mistakes(path, &error)
+                            .iter()
+                            .try_for_each(|mistake| super::say(&mistake.to_string()))?;
+                    }
                     errors.push(error);
                     continue;
                 }
@@ -49,6 +58,22 @@ impl Check {
         match errors.is_empty() {
             true => Ok(()),
             false => Err(Error::Several(errors)),
+        }
+    }
+}
+
+/// The mistakes of a file, for programs.
+fn mistakes(path: &Path, error: &Error) -> Vec<Value> {
+    match error {
+        Error::Config(mistakes) => mistakes
+            .iter()
+            .map(|ConfigError { file, line, column, message }| {
+                json!({ "file": file, "line": line, "column": column, "message": message })
+            })
+            .collect(),
+        error => {
+            let (file, message) = (path.display().to_string(), error.to_string());
+            vec![json!({ "file": file, "line": null, "column": null, "message": message })]
         }
     }
 }

@@ -1,32 +1,34 @@
 //! `tidewatch record`.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanCount};
+use clap::builder::NonEmptyStringValueParser;
+use indicatif::HumanBytes;
 use serde_json::json;
-use tidewatch_connectors::file::pattern;
 use tidewatch_connectors::recording::{Part, Recorded, Recorder};
 use tidewatch_connectors::Control;
 
 use super::Voice;
 use crate::cluster::{self, Outcome};
-use crate::config::SinkSpec;
+use crate::config::{self, PipelineFile};
 use crate::job::Job;
-use crate::progress::Progress;
+use crate::progress::{counted, Progress};
 use crate::registry::Registry;
-use crate::{config, Error};
+use crate::Error;
 
 pub(super) const AFTER_HELP: &str = "\
-The file holds every record as it was read, late and malformed ones too, with partition, offset and append
-time, and the decisions about silent partitions. Ctrl-C ends it properly; if the program is killed, all but
-the last seconds can be replayed. To run the pipeline at the same time: tidewatch run --record.
+The file holds every record as it was read, late and malformed ones too, with partition, offset and append time, and \
+the decisions about silent partitions. Ctrl-C ends it properly; if the program is killed, all but the last seconds can \
+be replayed. To run the pipeline at the same time: tidewatch run --record.
 
-With -n, each process records what it reads in a file of its own: FILE.0 for process 0, and so on. Together they
-are the recording FILE; a replay needs all of them in one folder. With --json, each says a line of its own file.
+With -n, each process records what it reads in a file of its own: FILE.0 for process 0, and so on. Together they are \
+the recording FILE; a replay needs all of them in one folder. With --json, each says a line of its own file.
 
-Example:
+Examples:
   tidewatch record live.toml --out live.tide
-  tidewatch record live.toml --out live.tide -n 2     live.tide.0 and live.tide.1
+  tidewatch record live.toml --out live.tide -n 2    live.tide.0 and live.tide.1
 
 Exit codes: 0 done, 1 it failed, 2 usage or configuration, 130 interrupted.";
 
@@ -37,7 +39,7 @@ pub(super) struct Record {
     #[arg(value_name = "PIPELINE.toml", required_unless_present = "hostfile")]
     file: Option<PathBuf>,
     /// The file to write, or with -n the files FILE.0, FILE.1 and so on; they must not exist
-    #[arg(short, long, value_name = "FILE", required_unless_present = "hostfile")]
+    #[arg(short, long, value_name = "FILE", required_unless_present = "hostfile", value_parser = NonEmptyStringValueParser::new())]
     out: Option<String>,
     #[command(flatten)]
     cluster: cluster::Arguments,
@@ -49,23 +51,22 @@ impl Record {
             return super::help("record");
         }
         let (Some(file), Some(out)) = (&self.file, &self.out) else {
-            return Err(Error::Usage("record needs a PIPELINE.toml and --out".to_owned()));
+            return Err(self.cluster.lack("record", "a PIPELINE.toml and --out"));
         };
         let job = Job::new(config::read(file, registry)?, registry)?;
-        check_new(out, &self.cluster, &[])?;
+        check_new(out, &self.cluster, job.file())?;
         let cluster = self.cluster.enter(&format!("{}\nrecorded alone", job.identity()))?;
-        let recorder = Recorder::create_part(out, cluster.part())?;
-        let job = job.recorded(&recorder);
         let control = Control::default();
         cluster::abort_on_panic(&cluster);
         cluster::interrupt_on_signals(&control, &cluster)?;
+        let recorder = Recorder::create_part(out, cluster.part())?;
+        let job = job.recorded(&recorder);
         let quiet = voice.quiet || voice.json || cluster.index() > 0;
         let progress = Progress::new(&control, job.size(), quiet);
         let outcome = progress.during(|| job.read(cluster, &control));
-        // If the recording failed, that is why the run did.
-        let recorded = recorder.finish()?;
+        let recorded = close(&recorder, &control, &outcome)?;
         let outcome = outcome?;
-        if voice.json {
+        if let (Some(recorded), true) = (&recorded, voice.json) {
             let Recorded { partitions, records, decisions, bytes } = recorded;
             let interrupted = outcome == Outcome::Interrupted;
             let summary = json!({
@@ -77,8 +78,8 @@ impl Record {
                 "interrupted": interrupted,
             });
             super::say(&summary.to_string())?;
-        } else if !voice.quiet {
-            crate::log::complain(&text(&recorded, recorder.path()));
+        } else if let (Some(recorded), false) = (&recorded, voice.quiet) {
+            crate::log::complain(&text(recorded, recorder.path()));
         }
         match outcome {
             Outcome::Done => Ok(()),
@@ -87,18 +88,16 @@ impl Record {
     }
 }
 
-/// Checks, before there are other processes, that none of them will find its file there already, and that no sink
-/// writes to such a file.
-pub(super) fn check_new(path: &str, cluster: &cluster::Arguments, sinks: &[SinkSpec]) -> Result<(), Error> {
+/// Checks, before there are other processes, that none of them will find its file there already, and that no such file
+/// is one of the pipeline's: a sink would empty it, and a source would read what it gives.
+pub(super) fn check_new(
+    path: &str,
+    cluster: &cluster::Arguments,
+    pipeline: &PipelineFile,
+) -> Result<(), Error> {
     let parts = u32::from(cluster.processes());
     for file in Part::files(path, parts) {
-        let identity = pattern::identity(Path::new(&file));
-        let mut paths = sinks.iter().filter_map(SinkSpec::path);
-        if paths.any(|path| pattern::identity(Path::new(path)) == identity) {
-            return Err(Error::Usage(format!(
-                "{file} is the \"path\" of a sink, which would empty the recording"
-            )));
-        }
+        pipeline.keep_clear_of(Path::new(&file))?;
     }
     if cluster.starts_processes() {
         Part::check_new(path, parts)?;
@@ -106,13 +105,30 @@ pub(super) fn check_new(path: &str, cluster: &cluster::Arguments, sinks: &[SinkS
     Ok(())
 }
 
+/// Closes the recording of a run that has ended. Nothing is left of it if the run failed, or was interrupted before it
+/// began, and no process has read a record: an empty file would be in the way of the next try.
+pub(super) fn close(
+    recorder: &Recorder,
+    control: &Control,
+    outcome: &Result<Outcome, Error>,
+) -> Result<Option<Recorded>, Error> {
+    // If the recording failed, that is why the run did.
+    let recorded = recorder.finish()?;
+    let began = outcome.is_ok() && control.elapsed() > Duration::ZERO;
+    if began || control.totals().records > 0 {
+        return Ok(Some(recorded));
+    }
+    // If it cannot be removed, the next try names it.
+    let _ = fs::remove_file(recorder.path());
+    Ok(None)
+}
+
 /// What was recorded, for people.
 pub(super) fn text(recorded: &Recorded, path: &str) -> String {
     format!(
-        "{path}: {} records of {} {} recorded, {}",
-        HumanCount(recorded.records),
-        HumanCount(recorded.partitions),
-        if recorded.partitions == 1 { "partition" } else { "partitions" },
+        "{path}: {} of {} recorded, {}",
+        counted(recorded.records, "record"),
+        counted(recorded.partitions, "partition"),
         HumanBytes(recorded.bytes)
     )
 }

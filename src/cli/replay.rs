@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clap::builder::NonEmptyStringValueParser;
 use tidewatch_connectors::format::TimeFormat;
 use tidewatch_connectors::recording::Play;
 use tidewatch_connectors::stdio::Stdout;
@@ -19,24 +20,25 @@ use crate::replay::{Replay as Replayed, Speed};
 use crate::Error;
 
 pub(super) const AFTER_HELP: &str = "\
-The pipeline file may be the one that was recorded or another with the same sources: formats, steps and
-detectors apply anew. The results of the same file are the same bytes, at any speed and number of workers.
+The pipeline file may be the one that was recorded or another with the same sources: formats, steps and detectors apply \
+anew. The results of the same file are the same bytes, at any speed and number of workers.
 
-A range holds records with an event time from FROM on and before TO, and none of the others: the watermark
-begins with the first record in the range. What has no time goes with the record before it.
+A range holds records with an event time from FROM on and before TO, and none of the others: the watermark begins with \
+the first record in the range. What has no time goes with the record before it.
 
 A damaged or unfinished recording is played up to the damage. Then the damage is told, and the exit code is 1.
 
-A recording FILE of several processes is the files FILE.0, FILE.1 and so on, all in one folder; it is played with any -n
-and -w. With -n, each process opens the recording and reads the partitions of its workers, so every machine needs a
+A recording FILE of several processes is the files FILE.0, FILE.1 and so on, all in one folder; it is played with any \
+-n and -w. With -n, each process opens the recording and reads the partitions of its workers, so every machine needs a \
 copy at the same path. Process 0 writes the results.
 
 Examples:
-  tidewatch replay live.tide live.toml                   anomalies to standard output
-  tidewatch replay live.tide live.toml --out again       again/STREAM.jsonl for each sink of the pipeline
-  tidewatch replay live.tide live.toml --stream late     late records to standard output
-  tidewatch replay live.tide live.toml -n 2 -w 2         on two processes with two workers each
-  tidewatch replay live.tide live.toml --speed 10x --from 2024-01-01T08:00:00Z --to 2024-01-01T09:00:00Z
+  tidewatch replay live.tide live.toml                 to standard output
+  tidewatch replay live.tide live.toml --stream late   late records
+  tidewatch replay live.tide live.toml --out again     a file for each sink
+  tidewatch replay live.tide live.toml -n 2 -w 2       on two processes
+  tidewatch replay live.tide live.toml --speed 10x     ten times as fast
+  tidewatch replay live.tide live.toml --from 2024-01-01T08:00:00Z
 
 Exit codes: 0 done, 1 failed or damaged, 2 usage or configuration, 130 interrupted.";
 
@@ -44,7 +46,7 @@ Exit codes: 0 done, 1 failed or damaged, 2 usage or configuration, 130 interrupt
 #[derive(clap::Args)]
 pub(super) struct Replay {
     /// The recording: its file, or what its parts are called without their numbers
-    #[arg(value_name = "RECORDING", required_unless_present = "hostfile")]
+    #[arg(value_name = "RECORDING", required_unless_present = "hostfile", value_parser = NonEmptyStringValueParser::new())]
     recording: Option<String>,
     /// The pipeline file.
     #[arg(value_name = "PIPELINE.toml", required_unless_present = "hostfile")]
@@ -86,7 +88,7 @@ impl Replay {
             return super::help("replay");
         }
         let (Some(recording), Some(file)) = (&self.recording, &self.file) else {
-            return Err(Error::Usage("replay needs a RECORDING and a PIPELINE.toml".to_owned()));
+            return Err(self.cluster.lack("replay", "a RECORDING and a PIPELINE.toml"));
         };
         if self.from.zip(self.to).is_some_and(|(from, to)| from >= to) {
             return Err(Error::Usage("--from must be before --to".to_owned()));

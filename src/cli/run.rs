@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::builder::NonEmptyStringValueParser;
 use tidewatch_connectors::egress::Output;
 use tidewatch_connectors::format::TableEncoder;
 use tidewatch_connectors::recording::Recorder;
@@ -31,7 +32,7 @@ pub(super) struct Run {
     file: Option<PathBuf>,
     /// Also record the sources, for `tidewatch replay`, in a file that does not exist yet; with -n, each process what
     /// it reads: FILE.0, FILE.1 and so on.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     record: Option<String>,
     #[command(flatten)]
     cluster: cluster::Arguments,
@@ -42,21 +43,20 @@ impl Run {
         if self.cluster.asks_for_help() {
             return super::help("run");
         }
-        let path =
-            self.file.as_deref().ok_or_else(|| Error::Usage("run needs a PIPELINE.toml".to_owned()))?;
+        let path = self.file.as_deref().ok_or_else(|| self.cluster.lack("run", "a PIPELINE.toml"))?;
         let job = Job::new(config::read(path, registry)?, registry)?;
         if let Some(record) = &self.record {
-            super::record::check_new(record, &self.cluster, &job.sinks())?;
+            super::record::check_new(record, &self.cluster, job.file())?;
         }
         // What is wrong so far is said once, before there are other processes.
         let recorded = if self.record.is_some() { "\nrecorded" } else { "" };
         let cluster = self.cluster.enter(&format!("{}{recorded}", job.identity()))?;
-        let create = |path: &String| Recorder::create_part(path, cluster.part());
-        let recorder = self.record.as_ref().map(create).transpose()?;
-        let job = recorder.as_ref().map_or(job.clone(), |recorder| job.recorded(recorder));
         let control = Control::default();
         cluster::abort_on_panic(&cluster);
         cluster::interrupt_on_signals(&control, &cluster)?;
+        let create = |path: &String| Recorder::create_part(path, cluster.part());
+        let recorder = self.record.as_ref().map(create).transpose()?;
+        let job = recorder.as_ref().map_or(job.clone(), |recorder| job.recorded(recorder));
 
         let speaks = cluster.index() == 0;
         let writes_stdout = job.sinks().iter().any(|sink| sink.connector == "stdout");
@@ -86,8 +86,8 @@ impl Run {
         };
 
         let outcome = progress.during(|| job.run(cluster, &control, outputs));
-        // If the recording failed, that is why the run did.
-        let recorded = recorder.as_ref().map(Recorder::finish).transpose()?;
+        let close = |recorder| super::record::close(recorder, &control, &outcome);
+        let recorded = recorder.as_ref().map(close).transpose()?.flatten();
         let outcome = outcome?;
         let summary = Summary::new(control.totals(), outcome, control.elapsed());
         info!(?outcome, records = summary.totals.records, anomalies = summary.totals.anomalies, "run ended");

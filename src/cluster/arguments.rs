@@ -39,6 +39,13 @@ impl Arguments {
         self.hostfile == Some(None)
     }
 
+    /// Why `command` lacks what it `needs`: without that, it takes only `-h` with a file.
+    pub(crate) fn lack(&self, command: &str, needs: &str) -> Error {
+        let path = self.hostfile.iter().flatten().next().map(|path| path.display().to_string());
+        let took = path.map(|path| format!(": -h took {path} as the hostfile; for help: {command} --help"));
+        Error::Usage(format!("{command} needs {needs}{}", took.unwrap_or_default()))
+    }
+
     /// How many processes they ask for.
     pub fn processes(&self) -> u16 {
         self.processes
@@ -81,8 +88,7 @@ impl Arguments {
         if process >= self.processes {
             return Err(Error::Usage(format!("-p {process} is not below -n {}", self.processes)));
         }
-        let text = fs::read_to_string(path)
-            .map_err(|source| Error::Io { what: path.display().to_string(), source })?;
+        let text = fs::read_to_string(path).map_err(Error::unreadable("hostfile", path.display()))?;
         let addresses = addresses(&text, self.processes.into(), path)?;
         if self.processes == 1 {
             return Ok(None);

@@ -146,6 +146,10 @@ impl<'a> Item<'a> {
     /// Checks the value against a declaration; the messages show what is written, not what the environment holds.
     pub(super) fn check(&self, parameter: &Parameter) -> Checked<(Raw, Value)> {
         let raw = self.raw(&parameter.kind)?;
+        // What the operating system says of it would name nothing.
+        if self.name == "path" && matches!(&raw.given, Given::Text(text) if text.is_empty()) {
+            return Err(self.fault(format!("{:?} is empty; name a file", self.name)));
+        }
         match parameter.check(raw.given.clone()) {
             Ok(value) => Ok((raw, value)),
             Err(ParamError::Refused { expected, .. }) => {

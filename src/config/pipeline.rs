@@ -64,6 +64,7 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
     finished?;
     planned?;
     Ok(PipelineFile {
+        path: reader.file.to_owned(),
         name: name?.text,
         sources: sources?,
         steps: steps?,
@@ -73,7 +74,7 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
     })
 }
 
-/// Refuses a sink that would empty what another one writes or a source reads.
+/// Refuses a sink that would empty what another one writes or a source reads, or the pipeline file.
 fn apart<'a>(
     reader: &Reader<'_>,
     read_from: &[String],
@@ -88,6 +89,10 @@ fn apart<'a>(
             result = Err(reader.fault(*at, message));
         }
         let identity = pattern::identity(path);
+        if identity == pattern::identity(Path::new(reader.file)) {
+            let message = "this is the pipeline file, which the sink would empty; write to another one";
+            result = Err(reader.fault(*at, message));
+        }
         if identity == Path::new("/dev/null") {
             continue;
         }

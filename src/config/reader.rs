@@ -17,6 +17,8 @@ pub(super) type Checked<T> = Result<T, Reported>;
 
 /// Reads one file and collects its mistakes, so that a user sees them all at once.
 pub(super) struct Reader<'a> {
+    /// The file, as it was named.
+    pub(super) file: &'a str,
     pub(super) text: &'a str,
     pub(super) environment: Environment<'a>,
     pub(super) registry: &'a Registry,
@@ -24,8 +26,13 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(text: &'a str, environment: Environment<'a>, registry: &'a Registry) -> Self {
-        Self { text, environment, registry, faults: RefCell::default() }
+    pub(super) fn new(
+        file: &'a str,
+        text: &'a str,
+        environment: Environment<'a>,
+        registry: &'a Registry,
+    ) -> Self {
+        Self { file, text, environment, registry, faults: RefCell::default() }
     }
 
     /// Reports a mistake at this byte of the file.
@@ -40,7 +47,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The result, if nothing was reported, else every mistake in the order of the file.
-    pub(super) fn finish<T>(self, file: &str, result: Checked<T>) -> Result<T, Error> {
+    pub(super) fn finish<T>(self, result: Checked<T>) -> Result<T, Error> {
         let mut faults = self.faults.into_inner();
         faults.sort_by_key(|(at, _)| *at);
         match result {
@@ -50,7 +57,7 @@ impl<'a> Reader<'a> {
                     .into_iter()
                     .map(|(at, message)| {
                         let (line, column) = place(self.text, at);
-                        ConfigError { file: file.to_owned(), line, column, message }
+                        ConfigError { file: self.file.to_owned(), line, column, message }
                     })
                     .collect(),
             )),

@@ -3,6 +3,7 @@
 use tidewatch_connectors::format::Framing;
 
 use super::fields::{self, Fields};
+use super::files;
 use super::item::Text;
 use super::params::Owner;
 use super::quarantine;
@@ -55,12 +56,7 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, record: u64) -> (N
         Owner { name, word: "option", declared: &info.parameters }.read(reader, options, at)
     });
     let patterns = match (&info, &given) {
-        (Ok((info, _)), Ok(given)) if info.name == "file" => given.params.value::<&[String]>("path").to_vec(),
-        // The file, or its parts.
-        (Ok((info, _)), Ok(given)) if info.name == "recording" => {
-            let path = given.params.value::<&str>("path");
-            vec![path.to_owned(), format!("{path}.*")]
-        }
+        (Ok((info, _)), Ok(given)) => files::read_by(info.name, &given.params),
         _ => Vec::new(),
     };
     let connector = info.ok().map(|(info, _)| info.name);

@@ -9,6 +9,8 @@ use tidewatch_dataflows::Span;
 /// A pipeline, complete and checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PipelineFile {
+    /// The file, as it was named.
+    pub path: String,
     /// What it is called.
     pub name: String,
     /// Where records come from; at least one, all with the same names of key parts and values.

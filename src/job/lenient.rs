@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use tidewatch_connectors::{Error, Message, Sink};
 use tidewatch_dataflows::EventTime;
 
-/// Writes until the reader has gone, and then nothing: what goes to the other sinks is still wanted.
+/// Writes until the reader has gone, and then nothing: what goes to other sinks, or into a recording, is still wanted.
 pub(super) struct Lenient(Option<Box<dyn Sink>>);
 
 impl Lenient {

@@ -1,5 +1,7 @@
 //! `tidewatch check`.
 
+use serde_json::Value;
+
 use crate::harness::program::{pipeline, tidewatch};
 
 use super::GENERATED;
@@ -22,6 +24,35 @@ fn check_refuses_what_run_refuses_and_says_where_and_what_would_be_right() {
         }
         assert!(said.err.lines().all(|line| line.starts_with(&path)), "{}", said.err);
     }
+}
+
+#[test]
+fn check_tells_a_program_each_mistake() {
+    let (_wrong, wrong) = pipeline(&GENERATED.replace("ewma-z", "emwa-z").replace("lateness", "latenes"));
+    let (_right, right) = pipeline(GENERATED);
+    let said = tidewatch(["check", "--json", &wrong, &right, "no/such.toml"]);
+    assert_eq!(Some(2), said.code);
+    let lines: Vec<Value> =
+        said.out.lines().map(|line| serde_json::from_str(line).expect("it is JSON")).collect();
+    let place = |line: &Value| (line["line"].as_u64(), line["column"].as_u64());
+    assert_eq!(
+        vec![(Some(7), Some(1)), (Some(10), Some(12)), (None, None), (None, None)],
+        lines.iter().map(place).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        vec![&*wrong, &wrong, &right, "no/such.toml"],
+        lines.iter().map(|line| &line["file"]).collect::<Vec<_>>()
+    );
+    assert_eq!("unknown detector \"emwa-z\"; did you mean \"ewma-z\"?", lines[1]["message"]);
+    assert_eq!(
+        (&Value::Null, "generated"),
+        (&lines[2]["message"], lines[2]["pipeline"].as_str().expect("it is right"))
+    );
+    assert!(
+        lines[3]["message"].as_str().is_some_and(|message| message.contains("No such file")),
+        "{}",
+        lines[3]
+    );
 }
 
 #[test]

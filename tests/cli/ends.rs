@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::program::{end, interrupt, pipeline, read, start};
+use crate::harness::program::{end, interrupt, pipeline, read, start, tidewatch};
 
 use super::{many_lines, sink, STDIN};
 
@@ -83,16 +83,40 @@ fn other_sinks_complete_when_the_reader_of_standard_output_has_gone() {
 }
 
 #[test]
-fn a_pipe_that_is_a_sink_and_has_lost_its_reader_is_a_failure() {
+fn a_recording_completes_when_the_reader_of_standard_output_has_gone() {
+    for sinks in ["", &sink("stdout", "")] {
+        let (folder, path) = many_lines(sinks);
+        let recording = folder.path().join("r.tide").display().to_string();
+        for cluster in [&["-w", "2"][..], &["-n", "2"]] {
+            let mut child = start(&[&["run", &path, "--record", &recording], cluster].concat());
+            drop(child.stdout.take());
+            assert_eq!(Some(0), end(&mut child, Duration::from_secs(20)), "{cluster:?}");
+            let said = tidewatch(["replay", &recording, &path, "-q"]);
+            assert_eq!((Some(0), 20_000), (said.code, said.out.lines().count()), "{cluster:?}: {}", said.err);
+            for part in ["", ".0", ".1"] {
+                let _ = fs::remove_file(recording.clone() + part);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pipe_is_no_sink() {
     let (folder, path) = many_lines(&sink("file", "options = { path = \"{}/pipe\" }"));
     let pipe = folder.path().join("pipe");
     assert!(Process::new("mkfifo").arg(&pipe).status().expect("there is mkfifo").success());
     let mut child = start(&["run", &path, "-q"]);
-    // Opens, which lets the run go on, and reads nothing.
-    drop(fs::File::open(&pipe).expect("the run opens it too"));
-    assert_eq!(Some(1), end(&mut child, Duration::from_secs(20)));
+    assert_eq!(Some(2), end(&mut child, Duration::from_secs(20)));
     let error = std::io::read_to_string(child.stderr.take().expect("it is piped")).expect("it is text");
-    assert!(error.starts_with(&pipe.display().to_string()), "{error}");
+    assert!(error.starts_with(&format!("{} is neither", pipe.display())), "{error}");
+}
+
+#[test]
+fn another_sink_that_has_lost_its_reader_is_a_failure() {
+    let (_folder, path) = many_lines(&sink("stderr", ""));
+    let mut child = start(&["run", &path, "-q"]);
+    drop(child.stderr.take());
+    assert_eq!(Some(1), end(&mut child, Duration::from_secs(20)));
 }
 
 #[test]

@@ -116,6 +116,8 @@ fn a_record_at_which_a_detector_panics_is_named_and_can_be_set_aside() {
             let ended = run();
             assert!(poisoned.iter().any(|(.., said)| ended.err.contains(said)), "{cluster:?}: {}", ended.err);
             assert!(ended.err.contains("13 brings bad luck"), "{}", ended.err);
+            // One that ends by a signal has no code.
+            assert_eq!(cluster.contains(&"-n").then_some(1), ended.code, "{cluster:?}");
             paste(&path, line(&ended));
         }
         let ended = run();

@@ -104,6 +104,22 @@ fn a_live_run_of_two_processes_is_replayed_to_the_same_bytes_on_any_cluster() {
 }
 
 #[test]
+fn a_process_that_is_interrupted_before_the_others_come_leaves_no_recording() {
+    let folder = files();
+    let (_hosts, hosts, _) = hostfile(2);
+    for arguments in [&["run", "p.toml", "--record", "r.tide"][..], &["record", "p.toml", "--out", "r.tide"]]
+    {
+        let mut member = start_in(&folder, &[arguments, &["-n", "2", "-p", "0", "-h", &hosts]].concat());
+        let recording = folder.path().join("r.tide.0");
+        until("its file is there", || recording.exists());
+        signal(member.child.id(), "INT");
+        let ended = member.end(SOON);
+        assert_eq!(Some(130), ended.code, "{ended:?}");
+        assert!(!ended.err.contains("recorded") && !recording.exists(), "{ended:?}");
+    }
+}
+
+#[test]
 fn record_alone_says_what_each_process_has_recorded() {
     let folder = files();
     let said =

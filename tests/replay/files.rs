@@ -179,15 +179,9 @@ fn a_replay_refuses_what_it_must_not_do() {
         assert_eq!((Some(2), ""), (code, &*out), "{arguments:?}: {err}");
         err
     };
-    let sinks = fs::read_to_string(folder.path().join("p.toml")).unwrap().replace("own-late", "./late");
-    fs::write(folder.path().join("q.toml"), sinks).unwrap();
-    let err = refused(&["replay", "r.tide", "q.toml", "--out", "."]);
-    assert!(err.contains("late.jsonl belongs to the pipeline"), "{err}");
     fs::copy(folder.path().join("r.tide"), folder.path().join("late.jsonl")).unwrap();
     let err = refused(&["replay", "late.jsonl", "p.toml", "--out", "."]);
     assert!(err.contains("late.jsonl belongs to the recording"), "{err}");
-    let err = refused(&["run", "p.toml", "--record", "./own-late.jsonl"]);
-    assert!(err.contains("own-late.jsonl is the \"path\" of a sink"), "{err}");
     assert!(refused(&["record", "p.toml", "--out", "r.tide"]).contains("never overwrites"));
     assert!(refused(&["run", "p.toml", "--record", "r.tide"]).contains("never overwrites"));
     assert!(refused(&["replay", "p.toml", "p.toml"]).contains("p.toml is not a recording"));
@@ -206,6 +200,94 @@ fn a_replay_refuses_what_it_must_not_do() {
     fs::write(folder.path().join("q.toml"), renamed).unwrap();
     let err = refused(&["replay", "r.tide", "q.toml"]);
     assert!(err.contains("has no source \"strangers\"; it has \"hosts\", \"others\""), "{err}");
+}
+
+#[test]
+fn a_file_of_the_pipeline_is_not_for_replays_and_recordings() {
+    let (folder, _) = recorded();
+    let text = fs::read_to_string(folder.path().join("p.toml")).unwrap();
+    let put = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    // Among the files of a source, and of a recording that is one; as a sink; as itself.
+    put("q.toml", &text.replace("other.jsonl", "in/*.jsonl").replace("own-verdicts", "./out/late"));
+    let recording = "connector = \"recording\"\noptions = { path = \"other.tide\", source = \"others\" }";
+    put("s.toml", &text.replace("connector = \"file\"\noptions = { path = \"other.jsonl\" }", recording));
+    fs::create_dir(folder.path().join("in")).unwrap();
+    put("in/anomalies.jsonl", "precious");
+    put("late.jsonl", &text);
+    std::os::unix::fs::symlink("in", folder.path().join("link")).unwrap();
+    let among = |source: &str| format!("it is among the files of source \"{source}\"");
+    let (hosts, others) = (among("hosts"), among("others"));
+    let (sink, itself) = ("it is the \"path\" of a sink", "it is the pipeline file itself");
+    for (arguments, file, what) in [
+        (&["replay", "r.tide", "q.toml", "--out", "in"][..], "in/anomalies.jsonl", &*others),
+        (&["replay", "r.tide", "q.toml", "--out", "link"], "link/anomalies.jsonl", &others),
+        (&["replay", "r.tide", "q.toml", "--out", "in", "--stream", "late"], "in/late.jsonl", &others),
+        (&["replay", "r.tide", "q.toml", "--out", "out", "--stream", "late"], "out/late.jsonl", sink),
+        (&["replay", "r.tide", "late.jsonl", "--out", "."], "./late.jsonl", itself),
+        (&["run", "q.toml", "--record", "in/r.jsonl"], "in/r.jsonl", &others),
+        (&["run", "q.toml", "--record", "n.csv"], "n.csv", &hosts),
+        (&["run", "s.toml", "--record", "other.tide", "-n", "2"], "other.tide.0", &others),
+        (&["record", "q.toml", "--out", "link/r.jsonl"], "link/r.jsonl", &others),
+        (&["record", "p.toml", "--out", "./own-late.jsonl"], "./own-late.jsonl", sink),
+        (&["run", "p.toml", "--record", "./own-late.jsonl"], "./own-late.jsonl", sink),
+        (&["record", "p.toml", "--out", "p.toml"], "p.toml", itself),
+    ] {
+        let before = names(folder.path());
+        let Said { code, out, err } = tidewatch_in(folder.path(), arguments);
+        assert_eq!((Some(2), ""), (code, &*out), "{arguments:?}: {err}");
+        let expected = format!("{file} belongs to the pipeline: {what}");
+        assert!(err.starts_with(&expected) && err.lines().count() == 1, "{arguments:?}: {err}");
+        assert_eq!(before, names(folder.path()), "{arguments:?}");
+    }
+    assert_eq!("precious", fs::read_to_string(folder.path().join("in/anomalies.jsonl")).unwrap());
+    assert_eq!(vec!["anomalies.jsonl"], names(&folder.path().join("in")));
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_recording_in_the_way_of_the_next() {
+    let folder = files();
+    let path = |name: &str| folder.path().join(name);
+    let hide = |name: &str| fs::rename(path(name), path("hidden")).expect("it is there");
+    for (start, wrong) in [
+        (&["run", "p.toml", "--record", "r.tide"][..], &["gone", "dangling", "sink"][..]),
+        (&["run", "p.toml", "--record", "r.tide", "-w", "4"], &["dangling", "sink"]),
+        (&["record", "p.toml", "--out", "r.tide", "-w", "4"], &["gone", "dangling"]),
+        // Where one process cannot open what another one can, that one may have read something by then.
+        (&["run", "p.toml", "--record", "r.tide", "-n", "2"], &["gone"]),
+        (&["record", "p.toml", "--out", "r.tide", "-n", "2"], &["gone"]),
+    ] {
+        for wrong in wrong {
+            let sink = path("own-late.jsonl");
+            match *wrong {
+                "sink" => {
+                    let _ = fs::remove_file(&sink);
+                    fs::create_dir(&sink).expect("it can be made");
+                }
+                wrong => {
+                    hide("other.jsonl");
+                    if wrong == "dangling" {
+                        std::os::unix::fs::symlink("nowhere", path("other.jsonl")).expect("it can be made");
+                    }
+                }
+            }
+            let said = tidewatch_in(&folder, start);
+            let code = if *wrong == "dangling" { 1 } else { 2 };
+            assert_eq!((Some(code), ""), (said.code, &*said.out), "{start:?}, {wrong}: {}", said.err);
+            assert!(!said.err.contains("recorded"), "{start:?}, {wrong}: {}", said.err);
+            let left = names(folder.path()).into_iter().filter(|name| name.starts_with("r.tide"));
+            assert_eq!(Vec::<String>::new(), left.collect::<Vec<_>>(), "{start:?}, {wrong}");
+            match *wrong {
+                "sink" => fs::remove_dir(&sink).expect("it is empty"),
+                _ => fs::rename(path("hidden"), path("other.jsonl")).expect("it is there"),
+            }
+        }
+        let said = tidewatch_in(&folder, [start, &["-q"]].concat());
+        assert_eq!((Some(0), ""), (said.code, &*said.err), "{start:?}");
+        assert_eq!(Some(0), tidewatch_in(&folder, ["replay", "r.tide", "p.toml", "-q"]).code, "{start:?}");
+        for part in ["r.tide", "r.tide.0", "r.tide.1"] {
+            let _ = fs::remove_file(path(part));
+        }
+    }
 }
 
 #[test]

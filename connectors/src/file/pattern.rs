@@ -140,6 +140,11 @@ pub fn check(pattern: &str) -> Result<(), String> {
     }
 }
 
+/// The pattern that means the file at `path` and no other one.
+pub fn literal(path: &str) -> String {
+    Pattern::escape(path)
+}
+
 /// Whether a source of `pattern` reads the file at `path`, or would if it were there.
 pub fn reads(pattern: &str, path: &Path) -> bool {
     if Path::new(pattern).is_file() {
@@ -253,6 +258,7 @@ mod tests {
     #[test]
     fn what_is_no_pattern_is_refused_without_being_shown() {
         assert_eq!(Ok(()), check("a/**/[ab]?.csv"));
+        assert_eq!(Ok(()), check(&literal("sr[c")));
         let error = check("sr[c").unwrap_err();
         assert!(error.starts_with("is not a pattern of paths: ") && !error.contains("sr["), "{error}");
     }

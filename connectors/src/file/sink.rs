@@ -1,6 +1,6 @@
 //! Writes lines to a file.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{BufWriter, Write};
 
 use tidewatch_dataflows::EventTime;
@@ -19,12 +19,29 @@ impl FileSink {
     ///
     /// # Errors
     ///
-    /// [`Error`] if it cannot be created, as when its directory does not exist.
+    /// [`Error`] if it cannot be created, as when its directory does not exist, or is neither a file nor a device.
     pub fn create(path: impl Into<String>) -> Result<Self, Error> {
         let path = path.into();
+        // A pipe without a reader would block the worker for ever.
+        if std::fs::metadata(&path).is_ok_and(|found| !found.is_file() && !is_device(&found)) {
+            let reason = "is neither a regular file nor a device; connector \"stdout\" writes to a pipe";
+            return Err(Error::Configuration(format!("{path} {reason}")));
+        }
         let file = File::create(&path).map_err(Error::io(&path))?;
         Ok(Self { path, file: BufWriter::with_capacity(64 * 1024, file) })
     }
+}
+
+/// Whether it is one that takes bytes as they come, as a terminal and `/dev/null` do.
+#[cfg(unix)]
+fn is_device(file: &Metadata) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    file.file_type().is_char_device()
+}
+
+#[cfg(not(unix))]
+fn is_device(_: &Metadata) -> bool {
+    false
 }
 
 impl Sink for FileSink {
@@ -55,6 +72,19 @@ mod tests {
         assert_eq!("a\nb\n", std::fs::read_to_string(&path).unwrap());
         sink.write(&[message(b"c")], None).unwrap();
         assert_eq!("a\nb\nc\n", std::fs::read_to_string(&path).unwrap());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_neither_a_file_nor_a_device_is_refused_and_blocks_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [directory.path(), &pipe] {
+            let error = FileSink::create(path.to_str().unwrap()).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{} is neither a regular file", path.display())), "{error}");
+        }
+        FileSink::create("/dev/null").unwrap();
     }
 
     #[test]

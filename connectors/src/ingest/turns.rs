@@ -11,12 +11,20 @@ use super::gate::Allowance;
 /// How much is read at a time, and from where next. Results never depend on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Records read from a partition before another one has its turn.
+    /// Records read from a partition before another one has its turn, for each four workers that share them.
     pub batch: usize,
     /// Partitions take turns in a random order with this seed, instead of lowest watermark first.
     pub shuffle: Option<u64>,
     /// How many keys in use each worker remembers to have named to the workers that hold their state.
     pub dictionary: usize,
+}
+
+impl Pace {
+    /// How many records are read from a partition before another one has its turn, if `peers` workers share them: each should
+    /// get enough at a time.
+    pub(super) fn turn(&self, peers: usize) -> usize {
+        self.batch * peers.div_ceil(4)
+    }
 }
 
 impl Default for Pace {
