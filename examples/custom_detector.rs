@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 use tidewatch::dataflows::detectors::DetectorInfo;
-use tidewatch::dataflows::params::{Default, Kind, ParamError, Parameter, Range};
+use tidewatch::dataflows::params::{Kind, Literal, ParamError, Parameter, Range};
 use tidewatch::prelude::*;
 use tidewatch::registry::Registry;
 
@@ -49,7 +49,7 @@ impl Detector for Stuck {
 const TOLERANCE: Parameter = Parameter::with_default(
     "tolerance",
     Kind::Number(Range::NON_NEGATIVE),
-    Default::Number(0.0),
+    Literal::Number(0.0),
     "how far a value may be from the first one of a row to belong to it",
 );
 
@@ -60,12 +60,13 @@ pub fn registry() -> Registry {
         name: "stuck",
         summary: "values that no longer change",
         score: "records in a row with the same value",
+        multivariate: false,
         parameters: vec![TOLERANCE],
         cost: "O(1)",
         state: "24",
         source: "elementary",
         construct: DetectorInfo::constructor(|params| {
-            Ok::<_, ParamError>(Stuck { tolerance: params.number("tolerance") })
+            Ok::<_, ParamError>(Stuck { tolerance: params.value("tolerance") })
         }),
     });
     registry

@@ -2,7 +2,6 @@
 //!
 //! `cargo run --example custom_operator -- -w 2` writes the jumps in `data/features/requests.csv` to standard output.
 
-use tidewatch::connectors::egress::Output;
 use tidewatch::prelude::*;
 
 /// Replaces each record by its difference from the one before it of the same key.

@@ -2,13 +2,7 @@
 //!
 //! Counted are provisional verdicts, less what is revised or retracted; so each count is final once it is written.
 
-use tidewatch::connectors::egress::Output;
-use tidewatch::connectors::Schema;
-use tidewatch::dataflows::logic::Threshold;
-use tidewatch::dataflows::operators::{Accumulate, CountOpen, Eager, Limits};
-use tidewatch::dataflows::Emission;
 use tidewatch::prelude::*;
-use timely::dataflow::operators::vec::Map;
 
 fn main() -> Result<(), Error> {
     tidewatch::execute(std::env::args(), |worker| {

@@ -91,6 +91,20 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    /// Nothing more to do, or what the exit code of an interrupted run follows from.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`].
+    pub fn or_interrupted(self) -> Result<(), Error> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Interrupted => Err(Error::Interrupted),
+        }
+    }
+}
+
 /// Runs the dataflows that `build` makes, on the workers that the command line asks for (`-w`, `-n`, `-p`, `-h`), until
 /// every source has ended, or Ctrl-C.
 ///
@@ -121,12 +135,11 @@ where
     };
     let supervised = cluster.is_supervised();
     let control = Control::default();
-    abort_and_accuse(&cluster, Described::InCode);
+    abort_on_panic(&cluster, Described::InCode);
     interrupt_on_signals(&control, &cluster)?;
     match run(cluster, &control, build) {
-        Ok(Outcome::Done) => Ok(()),
         Ok(Outcome::Interrupted) if supervised => std::process::exit(Error::Interrupted.exit_code()),
-        Ok(Outcome::Interrupted) => Err(Error::Interrupted),
+        Ok(outcome) => outcome.or_interrupted(),
         // As if it were returned from `main`.
         Err(error) if error.is_told() => std::process::exit(1),
         Err(error) => Err(error),
@@ -157,14 +170,23 @@ pub fn interrupt_on_signals(control: &Control, cluster: &Cluster) -> Result<(), 
     Ok(())
 }
 
+/// What the run of a pipeline is controlled by in this process: signals interrupt it ([`interrupt_on_signals`]), and a
+/// panic of any thread ends the process.
+///
+/// # Errors
+///
+/// If the operating system does not let signals be handled.
+pub fn control(cluster: &Cluster) -> Result<Control, Error> {
+    let control = Control::default();
+    abort_on_panic(cluster, Described::InFile);
+    interrupt_on_signals(&control, cluster)?;
+    Ok(control)
+}
+
 /// Has a panic of any thread end the process at once: a run whose worker is gone would wait for it for ever, and one
 /// that goes on without it would be wrong. If user code panics at a record, the record is named, with what to write into the
 /// pipeline file to go on without it.
-pub fn abort_on_panic(cluster: &Cluster) {
-    abort_and_accuse(cluster, Described::InFile);
-}
-
-fn abort_and_accuse(cluster: &Cluster, described: Described) {
+fn abort_on_panic(cluster: &Cluster, described: Described) {
     // The supervisor of a process that has one names it.
     let member = cluster.member.as_ref().filter(|_| !cluster.is_supervised());
     let name = member.map(|member| mesh::name(member.index, &member.addresses));

@@ -153,8 +153,8 @@ impl Job {
                 return Err(tidewatch_connectors::Error::Configuration(message));
             };
             let sink = (info.construct)(&spec_.options)?;
-            let (stream, connector) = (spec_.stream, spec_.connector);
-            info!(?stream, connector, path = spec_.options.given_text("path"), "opened sink");
+            let SinkSpec { stream, connector, .. } = &spec_;
+            info!(?stream, connector, path = spec_.path(), "opened sink");
             Ok(if lenient { Box::new(Lenient::new(sink)) } else { sink })
         };
         self.encoded(open, spec.format)

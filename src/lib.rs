@@ -28,16 +28,19 @@ pub use error::Error;
 pub mod prelude {
     pub use std::time::Duration;
 
-    pub use tidewatch_connectors::egress::Egress;
+    pub use tidewatch_connectors::egress::{Announce, Egress, Output};
     pub use tidewatch_connectors::file::FileSource as File;
     pub use tidewatch_connectors::format::{Csv, Json};
     pub use tidewatch_connectors::stdio::{Stderr, Stdout};
-    pub use tidewatch_connectors::Input;
-    pub use tidewatch_dataflows::detectors::{Detector, EwmaZ, Score};
-    pub use tidewatch_dataflows::logic::{above, window, Detect, Verdict};
-    pub use tidewatch_dataflows::operators::Keyed;
+    pub use tidewatch_connectors::{Input, Schema};
+    pub use tidewatch_dataflows::detectors::{
+        Bounds, Detector, EwmaZ, RateOfChange, RunningRange, Score, WindowedGaussian,
+    };
+    pub use tidewatch_dataflows::logic::{above, silent_for, window, Detect, Gap, Threshold, Verdict};
+    pub use tidewatch_dataflows::operators::{Accumulate, CountOpen, Eager, Keyed, Limits};
     pub use tidewatch_dataflows::state::{self, StateError};
-    pub use tidewatch_dataflows::{Describe, EventTime, Fields, Key, Logic, Ranked, Record, Span};
+    pub use tidewatch_dataflows::{Describe, Emission, EventTime, Fields, Key, Logic, Ranked, Record, Span};
+    pub use timely::dataflow::operators::vec::Map;
     pub use timely::dataflow::operators::Concat;
 
     pub use crate::{execute, Error};

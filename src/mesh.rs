@@ -11,7 +11,7 @@ mod secret;
 mod watch;
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use timely::communication::allocator::zero_copy::initialize::{
@@ -145,4 +145,9 @@ impl Drop for Mesh {
         // The last reports are read by now, or nobody will read them.
         self.connections.iter().flatten().for_each(|connection| connection.close());
     }
+}
+
+/// Locks, though a thread may have panicked with the lock: that ends the process anyway.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

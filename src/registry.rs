@@ -1,13 +1,13 @@
 //! What a pipeline file can name.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tidewatch_connectors::format::Framing;
 use tidewatch_connectors::{Error, Sink, Source};
-use tidewatch_dataflows::detectors::Catalogue;
+use tidewatch_dataflows::detectors::{self, DetectorInfo};
 use tidewatch_dataflows::params::{Parameter, Params};
-use tidewatch_dataflows::pipelines::Operators;
+use tidewatch_dataflows::pipelines::OperatorInfo;
+use tidewatch_dataflows::{logic, Catalogue, Named};
 
 mod built_in;
 
@@ -23,44 +23,29 @@ pub const ROW_VALUE: &str = "value";
 ///
 /// ```
 /// let registry = tidewatch::registry::Registry::default();
-/// assert!(registry.sources.contains_key("file") && registry.operators.get("window").is_some());
+/// assert!(registry.sources.get("file").is_some() && registry.operators.get("window").is_some());
 /// ```
 #[derive(Clone)]
 pub struct Registry {
     /// The detectors.
-    pub detectors: Catalogue,
-    /// The detectors that read several values of a record together; each of the others reads one.
-    pub multivariate: BTreeSet<&'static str>,
+    pub detectors: Catalogue<DetectorInfo>,
     /// What a `[[step]]` can name.
-    pub operators: Operators,
+    pub operators: Catalogue<OperatorInfo>,
     /// What a `[[source]]` can name.
-    pub sources: BTreeMap<&'static str, SourceInfo>,
+    pub sources: Catalogue<SourceInfo>,
     /// What a `[[sink]]` can name.
-    pub sinks: BTreeMap<&'static str, SinkInfo>,
+    pub sinks: Catalogue<SinkInfo>,
 }
 
 impl Default for Registry {
     /// What is built in.
     fn default() -> Self {
         Self {
-            detectors: Catalogue::default(),
-            multivariate: BTreeSet::new(),
-            operators: Operators::default(),
-            sources: built_in::sources().into_iter().map(|info| (info.name, info)).collect(),
-            sinks: built_in::sinks().into_iter().map(|info| (info.name, info)).collect(),
+            detectors: detectors::built_in(),
+            operators: logic::built_in(),
+            sources: built_in::sources(),
+            sinks: built_in::sinks(),
         }
-    }
-}
-
-impl Registry {
-    /// Adds a source connector, in place of one of the same name.
-    pub fn add_source(&mut self, info: SourceInfo) {
-        self.sources.insert(info.name, info);
-    }
-
-    /// Adds a sink connector, in place of one of the same name.
-    pub fn add_sink(&mut self, info: SinkInfo) {
-        self.sinks.insert(info.name, info);
     }
 }
 
@@ -84,8 +69,6 @@ pub type ConstructSink = dyn Fn(&Params) -> Result<Box<dyn Sink>, Error> + Send 
 pub struct SourceInfo {
     /// The name in pipeline files.
     pub name: &'static str,
-    /// What it reads, in one sentence without a full stop.
-    pub summary: &'static str,
     /// Its options.
     pub parameters: Vec<Parameter>,
     /// Whether it gives rows, with key part [`ROW_KEY`] and value [`ROW_VALUE`], so that it needs no format.
@@ -98,15 +81,25 @@ pub struct SourceInfo {
     pub construct: Arc<ConstructSource>,
 }
 
+impl Named for SourceInfo {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 /// What is known of a sink connector without making one.
 #[derive(Clone)]
 pub struct SinkInfo {
     /// The name in pipeline files.
     pub name: &'static str,
-    /// What it writes to, in one sentence without a full stop.
-    pub summary: &'static str,
     /// Its options.
     pub parameters: Vec<Parameter>,
     /// Makes one.
     pub construct: Arc<ConstructSink>,
+}
+
+impl Named for SinkInfo {
+    fn name(&self) -> &'static str {
+        self.name
+    }
 }

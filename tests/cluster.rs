@@ -55,7 +55,7 @@ fn files_and_summary_are_the_same_on_any_cluster() {
         };
         let expected = result(&["-w", "1"]);
         assert!(!expected.1.is_empty(), "{path}");
-        for cluster in [&["-n", "2"][..], &["-n", "2", "-w", "2"], &["-n", "3"]] {
+        for cluster in [&["-w", "4"][..], &["-n", "2"], &["-n", "2", "-w", "2"], &["-n", "3"]] {
             assert_eq!(expected, result(cluster), "{path} {cluster:?}");
         }
     }

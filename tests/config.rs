@@ -89,11 +89,11 @@ fn what_a_variable_holds_is_in_the_description() {
     let (_, text) =
         files("right").into_iter().find(|(path, _)| path.ends_with("variables.toml")).expect("is there");
     let pipeline = parse(&text).expect("the file is right");
-    assert_eq!(["hunter2/$a.csv", "b.csv"], pipeline.sources[0].options.texts("path"));
+    assert_eq!(["hunter2/$a.csv", "b.csv"], pipeline.sources[0].options.value::<&[String]>("path"));
     assert_eq!(["latency"], pipeline.sources[0].values[..]);
     assert_eq!((0.5, 6.0, 4.0), {
         let detect = &pipeline.detects[0];
-        (detect.params.number("alpha"), detect.threshold, detect.clear)
+        (detect.params.value("alpha"), detect.threshold, detect.clear)
     });
 }
 

@@ -1,4 +1,4 @@
-//! Attacks on the law that final output depends on the partitions' contents alone (DESIGN §1, law 2).
+//! Attacks on the law that final output depends on the partitions' contents alone (ARCHITECTURE.md, "Laws").
 //!
 //! `attack(Attack::pipeline(text))` runs the same input with several numbers of workers and processes, batch sizes and interleavings
 //! of the partitions, with and without provisional output, live and recorded and replayed, and compares every final stream byte

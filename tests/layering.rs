@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Files below `folder` (or the file itself) may not mention any of `words`.
+/// The files of `module`, which is a path without ending, may not mention any of `words`.
 struct Forbidden {
-    folder: &'static str,
+    module: &'static str,
     words: &'static [&'static str],
     reason: &'static str,
 }
@@ -17,7 +17,7 @@ const SHARED: [&str; 10] =
 
 const ARROWS: [Forbidden; 5] = [
     Forbidden {
-        folder: "dataflows/src",
+        module: "dataflows/src",
         words: &[
             "std::fs",
             "std::net",
@@ -29,15 +29,27 @@ const ARROWS: [Forbidden; 5] = [
         ],
         reason: "what is computed has no clock, file, socket or thread",
     },
-    Forbidden { folder: "dataflows/src/detectors", words: &["timely"], reason: "detectors know no dataflow" },
-    Forbidden { folder: "dataflows/src/logic", words: &["timely"], reason: "logics know no dataflow" },
+    Forbidden { module: "dataflows/src/detectors", words: &["timely"], reason: "detectors know no dataflow" },
+    Forbidden { module: "dataflows/src/logic", words: &["timely"], reason: "logics know no dataflow" },
     Forbidden {
-        folder: "connectors/src",
+        module: "connectors/src",
         words: &["dataflows::detectors", "dataflows::logic", "dataflows::pipelines"],
         reason: "connectors move records and events; they do not look into them",
     },
-    Forbidden { folder: "src", words: &["crate::main"], reason: "nothing depends on the binary" },
+    Forbidden { module: "src", words: &["crate::main"], reason: "nothing depends on the binary" },
 ];
+
+/// The files of a module: its folder's and the one beside the folder, as far as they exist.
+fn files(root: &Path, module: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in [root.join(module), root.join(format!("{module}.rs"))] {
+        if path.exists() {
+            sources(&path, &mut found);
+        }
+    }
+    assert!(!found.is_empty(), "{module} has no sources");
+    found
+}
 
 fn sources(path: &Path, found: &mut Vec<PathBuf>) {
     if path.is_file() {
@@ -159,11 +171,8 @@ fn mentions(code: &str, path: &str) -> bool {
 }
 
 fn violations(root: &Path, arrow: &Forbidden) -> Vec<String> {
-    let mut files = Vec::new();
-    sources(&root.join(arrow.folder), &mut files);
-    assert!(!files.is_empty(), "{} has no sources", arrow.folder);
     let mut found = Vec::new();
-    for file in files {
+    for file in files(root, arrow.module) {
         let text = fs::read_to_string(&file).unwrap();
         for (line, code) in flattened(&text) {
             if let Some(word) = arrow.words.iter().find(|word| mentions(&code, word)) {
@@ -186,13 +195,7 @@ fn no_connector_knows_another() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/src");
     let mut found = Vec::new();
     for connector in CONNECTORS {
-        let mut files = Vec::new();
-        for path in [root.join(format!("{connector}.rs")), root.join(connector)] {
-            if path.exists() {
-                sources(&path, &mut files);
-            }
-        }
-        for file in files {
+        for file in files(&root, connector) {
             let text = fs::read_to_string(&file).unwrap();
             for (line, code) in flattened(&text) {
                 for other in CONNECTORS.iter().filter(|other| **other != connector) {
@@ -208,8 +211,12 @@ fn no_connector_knows_another() {
 
 #[test]
 fn a_wrong_arrow_is_found() {
-    let arrow = Forbidden { folder: "src", words: &["tidewatch_dataflows"], reason: "for the test" };
-    assert!(!violations(Path::new(env!("CARGO_MANIFEST_DIR")), &arrow).is_empty());
+    let found = |module, words| {
+        let arrow = Forbidden { module, words, reason: "for the test" };
+        !violations(Path::new(env!("CARGO_MANIFEST_DIR")), &arrow).is_empty()
+    };
+    assert!(found("src", &["tidewatch_dataflows"]));
+    assert!(found("dataflows/src/logic", &["pub trait Logic"]), "beside the folder");
 }
 
 /// A connector that nobody listed would be checked by nobody.

@@ -12,10 +12,10 @@ use tidewatch_connectors::generator::Profile;
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::memory::{Memory, MemoryRecord, MemorySink};
 use tidewatch_connectors::{Control, Input, Schema};
-use tidewatch_dataflows::detectors::{Catalogue, EwmaZ};
+use tidewatch_dataflows::detectors::{self, DetectorInfo, EwmaZ};
 use tidewatch_dataflows::logic::{above, DynLogic, Selection, Threshold, Verdict};
 use tidewatch_dataflows::operators::{Accumulate, CountOpen, Eager, Keyed, KeyedStreams, Limits};
-use tidewatch_dataflows::params::{Default as Unsaid, Given, Kind, Params};
+use tidewatch_dataflows::params::{Given, Kind, Params};
 use tidewatch_dataflows::{EventTime, Key, Logic, Record, Span};
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::Inspect;
@@ -71,14 +71,13 @@ type Construct = Arc<dyn Fn() -> DynLogic<Record, Verdict> + Send + Sync>;
 
 /// Every detector of the catalogue that scores records, with parameters that make it speak early.
 fn detectors() -> Vec<(&'static str, Construct)> {
-    let catalogue = Catalogue::default();
-    let make = |info: &tidewatch_dataflows::detectors::DetectorInfo| {
+    let make = |info: &DetectorInfo| {
         let info = info.clone();
         let given = info.parameters.iter().filter_map(|parameter| {
-            let value = match (&parameter.default, &parameter.kind) {
+            let value = match (parameter.is_required(), &parameter.kind) {
                 _ if parameter.name == "warmup" => Given::Integer(5),
-                (Unsaid::Required, Kind::Span) => Given::Text("3ms".to_owned()),
-                (Unsaid::Required, _) => Given::Number(3.0),
+                (true, Kind::Span) => Given::Text("3ms".to_owned()),
+                (true, _) => Given::Number(3.0),
                 _ if info.name == "static" => Given::Number(30.0),
                 _ => return None,
             };
@@ -92,7 +91,7 @@ fn detectors() -> Vec<(&'static str, Construct)> {
         };
         (name, Arc::new(construct) as Construct)
     };
-    catalogue.iter().map(make).collect()
+    detectors::built_in().iter().map(make).collect()
 }
 
 #[test]

@@ -10,8 +10,8 @@ use tidewatch::cluster::{self, Cluster};
 use tidewatch::config;
 use tidewatch::connectors::egress::Output as Egressed;
 use tidewatch::connectors::memory::MemorySink;
-use tidewatch::connectors::{Control, Schema};
-use tidewatch::dataflows::detectors::Catalogue;
+use tidewatch::connectors::Control;
+use tidewatch::dataflows::detectors;
 use tidewatch::prelude::*;
 use tidewatch::registry::Registry;
 
@@ -158,7 +158,7 @@ fn the_mistake_that_the_readme_shows_is_reported_so() {
 #[test]
 fn every_detector_is_in_the_readme() {
     let readme = read("README.md");
-    for info in Catalogue::default().iter() {
+    for info in detectors::built_in().iter() {
         let row = format!("| `{}` | {} |", info.name, info.summary);
         assert!(readme.contains(&row), "{row}");
     }

@@ -63,35 +63,32 @@ fn registry(sink: &MemorySink) -> Registry {
         name: "largest",
         summary: "large values",
         score: "the largest value",
+        multivariate: true,
         parameters: vec![],
         cost: "O(1)",
         state: "0",
         source: "elementary",
         construct: DetectorInfo::constructor(|_| Ok::<_, ParamError>(Largest)),
     });
-    registry.multivariate.insert("largest");
     registry.operators.add(OperatorInfo {
         name: "scale",
-        summary: "multiplies values",
         parameters: vec![FACTOR],
-        construct: Arc::new(|params| Ok(Scale(params.number("factor")).erased())),
+        construct: Arc::new(|params| Ok(Scale(params.value("factor")).erased())),
     });
     let sink = sink.clone();
-    registry.add_sink(SinkInfo {
+    registry.sinks.add(SinkInfo {
         name: "bus",
-        summary: "a bus",
         parameters: vec![NAME],
         construct: Arc::new(move |options| {
-            assert_eq!(Some("alarms"), options.text("topic"));
+            assert_eq!("alarms", options.value::<&str>("topic"));
             Ok(Box::new(sink.clone()))
         }),
     });
     let records =
         ["1,a,1,2", "2,a,30,4", "3,b,5,60", "4,b,7,8"].map(|line| MemoryRecord::raw(line.as_bytes()));
     let memory = Arc::new(Memory::new([("only", records.to_vec())]));
-    registry.add_source(SourceInfo {
+    registry.sources.add(SourceInfo {
         name: "lines",
-        summary: "lines",
         parameters: vec![],
         rows: false,
         append_times: false,
@@ -149,7 +146,7 @@ fn a_pipeline_file_names_what_a_program_registers() {
 
 #[test]
 fn registered_names_and_parameters_are_checked_as_the_built_in_ones() {
-    let registry = registry(&MemorySink::default());
+    let mut registry = registry(&MemorySink::default());
     let wrong = PIPELINE
         .replace("\"scale\"", "\"scael\"")
         .replace("topic =", "topc =")
@@ -158,8 +155,22 @@ fn registered_names_and_parameters_are_checked_as_the_built_in_ones() {
     for part in ["did you mean \"scale\"?", "did you mean \"topic\"?", "missing option \"topic\""] {
         assert!(error.contains(part), "{part}: {error}");
     }
-    let univariate = Registry { multivariate: Default::default(), ..registry };
-    let error =
-        config::parse("p.toml", PIPELINE, &|_| None, &univariate).expect_err("which one?").to_string();
+    let info = registry.detectors.get("largest").expect("it is there").clone();
+    registry.detectors.add(DetectorInfo { multivariate: false, ..info });
+    let error = config::parse("p.toml", PIPELINE, &|_| None, &registry).expect_err("which one?").to_string();
     assert!(error.contains("missing \"value\" in [[detect]]"), "{error}");
+}
+
+#[test]
+fn a_connector_may_take_the_place_of_one_that_is_built_in_and_have_options_of_its_own() {
+    let mut registry = registry(&MemorySink::default());
+    let lines = registry.sources.get("lines").expect("it is there").clone();
+    for name in ["file", "recording"] {
+        let path = Parameter::required("path", Kind::Integer(0, 9), "which one");
+        registry.sources.add(SourceInfo { name, parameters: vec![path], ..lines.clone() });
+        let connector = format!("connector = \"{name}\"\noptions = {{ path = 7 }}");
+        let text = PIPELINE.replace("connector = \"lines\"", &connector);
+        let file = config::parse("p.toml", &text, &|_| None, &registry).expect("it is right");
+        assert_eq!(7, file.sources[0].options.value::<i64>("path"));
+    }
 }

@@ -55,9 +55,8 @@ threshold = 1
 fn job(text: &str, memory: &Memory) -> Job {
     let mut registry = Registry::default();
     let source = Arc::new(memory.clone());
-    registry.add_source(SourceInfo {
+    registry.sources.add(SourceInfo {
         name: "memory",
-        summary: "what the test pushes",
         parameters: vec![],
         rows: false,
         append_times: true,

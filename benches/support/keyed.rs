@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
 use tidewatch::connectors::generator::{Generator, Profile};
-use tidewatch::connectors::{Input, Schema};
 use tidewatch::prelude::*;
 use timely::dataflow::operators::Inspect;
 use timely::worker::Worker;

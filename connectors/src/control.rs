@@ -8,7 +8,7 @@ mod counts;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use timely::dataflow::ProbeHandle;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ingest::{Quarantine, Table};
-use crate::{Error, Partition};
+use crate::{lock, Error, Partition};
 pub use counts::{Counts, Totals};
 
 /// Shared by all workers of a process for one run; clones are the same control.
@@ -87,11 +87,6 @@ struct Local {
     pressure: Pressure,
     /// Of each dataflow, by its number.
     standings: BTreeMap<usize, Table>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these locks guard is whole after every statement.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Control {

@@ -5,24 +5,27 @@
 //! taken, so that none sends more than a sink can write ([`Pressure`]).
 
 mod announce;
+mod writer;
 
 use std::collections::BTreeMap;
 
+use tidewatch_dataflows::operators::ports::port;
 use tidewatch_dataflows::operators::Pressure;
-use tidewatch_dataflows::{Describe, Event, EventTime};
+use tidewatch_dataflows::{Event, EventTime};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::generic::{Operator, OutputBuilder};
+use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::{CapabilitySet, Probe};
 use timely::dataflow::StreamVec;
 use timely::progress::operate::FrontierInterest;
 use timely::ExchangeData;
 
 use crate::format::{CsvEncoder, Encoder, JsonEncoder, TableEncoder};
-use crate::{Control, Error, Message, Schema, Sink};
+use crate::{Control, Error, Schema, Sink};
 
 pub use announce::Announce;
+use writer::Writer;
 
 /// Opens a sink; called on the one worker that writes to it.
 type OpenSink = Box<dyn FnOnce() -> Result<Box<dyn Sink>, Error>>;
@@ -118,8 +121,7 @@ fn deliver<E: ExchangeData>(
     let mut input = builder.new_input(sent, Exchange::new(|_: &Sent<E>| 0));
     let (_, written) = builder.new_output::<Vec<()>>();
     // Connected to the events, so that whoever hears of them is there as long as they are.
-    let (taken_output, taken) = builder.new_output();
-    let mut taken_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Taken>>>::from(taken_output);
+    let (mut taken_output, taken) = port(&mut builder);
     builder.build(move |mut capabilities| {
         capabilities.truncate(1);
         let mut writer = is_writer.then(|| Writer::new(output, &control)).flatten();
@@ -198,77 +200,4 @@ fn take(taken: StreamVec<'_, EventTime, Taken>, pressure: Pressure) {
             input.for_each(|_, taken| taken.drain(..).for_each(|(_, events)| pressure.take(events)));
         }
     });
-}
-
-/// A sink with its encoder and their buffers.
-struct Writer {
-    sink: Box<dyn Sink>,
-    encoder: Box<dyn Encoder>,
-    wrote_header: bool,
-    bytes: Vec<u8>,
-    /// The frontier up to which everything was written.
-    frontier: EventTime,
-}
-
-impl Writer {
-    /// Opens the sink, unless the run has failed: a run whose sources cannot be opened empties no file.
-    fn new(output: Output, control: &Control) -> Option<Self> {
-        if control.failed() {
-            return None;
-        }
-        match (output.open)() {
-            Ok(sink) => Some(Self {
-                sink,
-                encoder: output.encoder,
-                wrote_header: false,
-                bytes: Vec::new(),
-                frontier: EventTime::MIN,
-            }),
-            Err(error) => {
-                control.fail(error);
-                None
-            }
-        }
-    }
-
-    /// Writes events in the order given.
-    fn write<'a, E: Describe + 'a>(
-        &mut self,
-        events: impl Iterator<Item = (EventTime, &'a E)>,
-        frontier: Frontier,
-    ) -> Result<(), Error> {
-        let frontier = match frontier {
-            Frontier::Reaches(limit) => {
-                self.frontier = limit;
-                Some(limit)
-            }
-            Frontier::Stays => Some(self.frontier),
-            Frontier::Ends => None,
-        };
-        if !self.sink.wants_payloads() {
-            return self.sink.write(&[], frontier);
-        }
-        self.bytes.clear();
-        let mut ends = Vec::new();
-        for (time, event) in events {
-            if !self.wrote_header {
-                self.wrote_header = true;
-                if self.encoder.header(event, &mut self.bytes) {
-                    ends.push((time, self.bytes.len()));
-                }
-            }
-            self.encoder.encode(event, &mut self.bytes);
-            ends.push((time, self.bytes.len()));
-        }
-        let mut start = 0;
-        let messages: Vec<_> = ends
-            .into_iter()
-            .map(|(time, end)| {
-                let payload = &self.bytes[start..end];
-                start = end;
-                Message { time, payload }
-            })
-            .collect();
-        self.sink.write(&messages, frontier)
-    }
 }

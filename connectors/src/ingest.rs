@@ -19,10 +19,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tidewatch_dataflows::operators::credits::{Credits, Told};
+use tidewatch_dataflows::operators::ports::port;
 use tidewatch_dataflows::operators::Records;
 use tidewatch_dataflows::record::{Dictionary, RowBatch};
 use tidewatch_dataflows::{Event, EventTime};
-use timely::container::{CapacityContainerBuilder, NoopBuilder};
+use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -92,16 +93,10 @@ impl Input {
         let waker = || scope.worker().sync_activator_for(address.to_vec());
 
         let (rows_output, rows) = builder.new_output();
-        let (rejected_output, rejected) = builder.new_output();
-        let (ends_output, ends) = builder.new_output();
-        let (standings_output, standings) = builder.new_output();
+        let (mut rejected_output, rejected) = port::<Rejected>(&mut builder);
+        let (mut ends_output, ends) = port::<(u64, EventTime)>(&mut builder);
+        let (mut standings_output, standings) = port::<Standing>(&mut builder);
         let mut rows_output = OutputBuilder::<_, NoopBuilder<RowBatch>>::from(rows_output);
-        let mut rejected_output =
-            OutputBuilder::<_, CapacityContainerBuilder<Vec<Rejected>>>::from(rejected_output);
-        let mut ends_output =
-            OutputBuilder::<_, CapacityContainerBuilder<Vec<(u64, EventTime)>>>::from(ends_output);
-        let mut standings_output =
-            OutputBuilder::<_, CapacityContainerBuilder<Vec<Standing>>>::from(standings_output);
         // What other workers say of their partitions; connected to no output, so that it cannot hold time back.
         let to_worker = Exchange::new(|standing: &Standing| standing.to);
         let mut standings_input = builder.new_input_connection(standings, to_worker, []);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tidewatch_dataflows::{EventTime, Offset, PartitionId};
 
-use crate::Error;
+use crate::{lock, Error};
 
 /// A watermark forced at an offset of a partition, because it had fallen silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,20 +49,15 @@ impl Journal for Unkept {
 pub struct MemoryJournal(Arc<Mutex<BTreeMap<PartitionId, Vec<Decision>>>>);
 
 impl MemoryJournal {
-    fn entries(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartitionId, Vec<Decision>>> {
-        // A poisoned lock guards a map that is whole after every statement.
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     /// The last decision at each offset: by partition, and of one in the order in which they were taken.
     pub fn all(&self) -> Vec<Decision> {
-        self.entries().values().flatten().copied().collect()
+        lock(&self.0).values().flatten().copied().collect()
     }
 }
 
 impl Journal for MemoryJournal {
     fn append(&self, decision: Decision) -> Result<(), Error> {
-        let mut entries = self.entries();
+        let mut entries = lock(&self.0);
         let decisions = entries.entry(decision.partition).or_default();
         // At one offset only the last decision counts: a partition that stays silent takes no more room.
         match decisions.last_mut() {
@@ -73,7 +68,7 @@ impl Journal for MemoryJournal {
     }
 
     fn decisions(&self, partition: PartitionId) -> Vec<Decision> {
-        self.entries().get(&partition).cloned().unwrap_or_default()
+        lock(&self.0).get(&partition).cloned().unwrap_or_default()
     }
 }
 

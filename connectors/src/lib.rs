@@ -20,6 +20,8 @@ pub mod sink;
 pub mod source;
 pub mod stdio;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use control::{Bulletin, Control, Totals};
 pub use error::Error;
 pub use ingest::{Ingested, Input};
@@ -27,3 +29,9 @@ pub use journal::{Decision, Journal, MemoryJournal};
 pub use schema::Schema;
 pub use sink::{Message, Sink};
 pub use source::{Intake, Partition, Reader, Source, Status};
+
+/// Locks, though a thread may have panicked with the lock: what the locks of this crate guard is whole whenever a panic
+/// can come.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

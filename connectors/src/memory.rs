@@ -1,14 +1,14 @@
 //! Reads records from memory and writes messages to it: for tests, and for embedding.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tidewatch_dataflows::record::KeyText;
 use tidewatch_dataflows::{EventTime, Key, Offset};
 use timely::scheduling::SyncActivator;
 
 use crate::source::{Intake, Raw, Reader, Source, Status};
-use crate::{Error, Message, Sink};
+use crate::{lock, Error, Message, Sink};
 
 /// A record in memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -206,11 +206,6 @@ impl Sink for MemorySink {
         lock(&self.0).extend(messages.iter().map(|message| message.payload.to_vec()));
         Ok(())
     }
-}
-
-/// A poisoned lock guards lists that are whole after every statement.
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ pub struct Message<'a> {
 
 /// Something that events can be written to; used by one worker at a time, from its own thread.
 pub trait Sink {
-    /// Writes the events of all times below `frontier` that no earlier call has written, in their final order.
-    /// `frontier` is `None` once no event will follow.
+    /// Writes the next events, in their final order. With them, all events of times below `frontier` are written; it is
+    /// `None` once no event will follow. Very many come in several calls, of which the last one moves the frontier.
     ///
     /// Revisions of events that are not final come as they are made, at times not below the `frontier` of the call before.
     ///
@@ -27,7 +27,7 @@ pub trait Sink {
     /// [`Error`] if they cannot be written.
     fn write(&mut self, messages: &[Message<'_>], frontier: Option<EventTime>) -> Result<(), Error>;
 
-    /// Whether the sink looks at payloads; if not, nothing is encoded for it.
+    /// Whether the sink looks at payloads; if not, nothing is encoded for it, and they are empty.
     fn wants_payloads(&self) -> bool {
         true
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender, TryRecvError};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 
 use tidewatch_dataflows::{EventTime, Offset};
@@ -13,7 +13,7 @@ use crate::egress::Output;
 use crate::format::lines::{Lines, MAX_RECORD};
 use crate::format::Framing;
 use crate::source::{Intake, Reader, Source, Status};
-use crate::{Error, Message, Schema, Sink};
+use crate::{lock, Error, Message, Schema, Sink};
 
 /// How much is read at once, in bytes.
 const BLOCK: usize = 64 * 1024;
@@ -81,8 +81,7 @@ impl Source for Stdin {
             let reason = format!("{STDIN} cannot be read again from offset {from}: it keeps nothing");
             return Err(Error::Configuration(reason));
         }
-        // A poisoned lock guards an option that is whole.
-        let input = self.input.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let input = lock(&self.input).take();
         let input = input.ok_or_else(|| Error::Configuration(format!("{STDIN} is being read already")))?;
         info!(partition = "stdin", "opened partition");
         let (sender, blocks) = sync_channel(QUEUE);

@@ -1,22 +1,26 @@
 //! Detectors: state machines that score one key's records in time order. They know no timely and no clock.
 
 mod bounds;
-mod catalogue;
 mod ewma;
 mod gaussian;
+mod info;
+#[cfg(test)]
+mod laws;
 mod range;
 mod rate;
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
+use crate::catalogue::Catalogue;
 use crate::logic::Silence;
+use crate::params::{Kind, Literal, Parameter};
 use crate::EventTime;
 
 pub use bounds::Bounds;
-pub use catalogue::{Catalogue, Construct, DetectorInfo};
 pub use ewma::EwmaZ;
 pub use gaussian::WindowedGaussian;
+pub use info::{Construct, DetectorInfo};
 pub use range::RunningRange;
 pub use rate::RateOfChange;
 
@@ -25,6 +29,14 @@ const BEYOND_MEASURE: f64 = 1e9;
 /// The greatest magnitude of a value that detectors with a variance learn: the squares of a million distances between
 /// such values have a finite sum. A greater value is as anomalous as can be, and leaves no trace.
 const LEARNABLE: f64 = 1e150;
+/// Records before the first score of a detector that learns what is normal, unless said otherwise.
+const WARMUP_RECORDS: u32 = 30;
+const WARMUP: Parameter = Parameter::with_default(
+    "warmup",
+    Kind::Integer(1, u32::MAX as i64),
+    Literal::Integer(WARMUP_RECORDS as i64),
+    "records before the first score",
+);
 
 /// An online anomaly detector over one key's records.
 ///
@@ -84,13 +96,15 @@ impl Score {
     }
 }
 
-fn built_in() -> Vec<DetectorInfo> {
-    vec![
+/// The detectors that are built in.
+pub fn built_in() -> Catalogue<DetectorInfo> {
+    let infos = [
         Bounds::info(),
         EwmaZ::info(),
         RateOfChange::info(),
         RunningRange::info(),
         WindowedGaussian::info(),
         Silence::info(),
-    ]
+    ];
+    infos.into_iter().collect()
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock, a file, a socket or starts a thread: what is computed is a function of the records.
 
+pub mod catalogue;
 pub mod detectors;
 pub mod event;
 pub mod logic;
@@ -13,6 +14,7 @@ pub mod state;
 pub mod time;
 pub mod underway;
 
+pub use catalogue::{Catalogue, Named};
 pub use event::{Describe, Emission, Event, Fields, KeyEvent, Ranked};
 pub use logic::Logic;
 pub use record::{Key, KeyId, Name, Offset, PartitionId, Record, RowBatch};

@@ -10,6 +10,8 @@ mod then;
 mod threshold;
 pub mod window;
 
+use crate::catalogue::Catalogue;
+use crate::pipelines::OperatorInfo;
 use crate::state::StateError;
 use crate::EventTime;
 
@@ -21,6 +23,11 @@ pub use silence::{silent_for, Silence};
 pub use then::Then;
 pub use threshold::{above, Threshold};
 pub use window::{Aggregate, Gap, Window};
+
+/// The operators that are built in: logics of records that a `[[step]]` can name.
+pub fn built_in() -> Catalogue<OperatorInfo> {
+    [Window::info()].into_iter().collect()
+}
 
 /// A state machine over one key's records, in order of event time; an operator owns its state, buffering and timers.
 ///

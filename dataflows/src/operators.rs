@@ -4,6 +4,7 @@ mod accumulate;
 mod count_open;
 pub mod credits;
 pub mod keyed;
+pub mod ports;
 mod pressure;
 mod records;
 pub mod tally;

@@ -1,9 +1,14 @@
 //! Declared parameters: one declaration gives validation, defaults, documentation and error messages.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod error;
+mod kind;
+mod value;
 
-use crate::Span;
+use std::collections::BTreeMap;
+
+pub use error::ParamError;
+pub use kind::{Kind, Range};
+pub use value::{Given, Literal, Value};
 
 /// A parameter as its owner declares it.
 #[derive(Clone, Debug)]
@@ -13,205 +18,41 @@ pub struct Parameter {
     /// What it takes.
     pub kind: Kind,
     /// What it is when nobody says.
-    pub default: Default,
+    pub presence: Presence,
     /// What it does, in one sentence without a full stop.
     pub doc: &'static str,
 }
 
-/// What a parameter takes.
-#[derive(Clone, Debug)]
-pub enum Kind {
-    /// A finite number in a range.
-    Number(Range),
-    /// A whole number from the first to the second bound, both included.
-    Integer(i64, i64),
-    /// A length of time, as in `5s`.
-    Span,
-    /// A number of bytes, as in `64MiB`.
-    Size,
-    /// `true` or `false`.
-    Flag,
-    /// Any text.
-    Text,
-    /// One or several texts.
-    Texts,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-}
-
-/// A range of numbers; a bound is included unless said otherwise.
-#[derive(Clone, Copy, Debug)]
-pub struct Range {
-    /// The lower bound.
-    pub from: f64,
-    /// The upper bound.
-    pub to: f64,
-    /// Whether the lower bound itself is refused.
-    pub open: bool,
-}
-
-impl Range {
-    /// Every finite number.
-    pub const ANY: Self = Self { from: f64::NEG_INFINITY, to: f64::INFINITY, open: false };
-    /// Zero and above.
-    pub const NON_NEGATIVE: Self = Self { from: 0.0, to: f64::INFINITY, open: false };
-    /// Above zero.
-    pub const POSITIVE: Self = Self { from: 0.0, to: f64::INFINITY, open: true };
-    /// Above zero, at most one.
-    pub const FRACTION: Self = Self { from: 0.0, to: 1.0, open: true };
-
-    fn holds(&self, value: f64) -> bool {
-        let above = if self.open { value > self.from } else { value >= self.from };
-        value.is_finite() && above && value <= self.to
-    }
-}
-
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.from.is_finite(), self.to.is_finite()) {
-            (false, false) => f.write_str("a number"),
-            (true, false) if self.open => write!(f, "a number above {}", self.from),
-            (true, false) => write!(f, "a number of at least {}", self.from),
-            (false, true) => write!(f, "a number of at most {}", self.to),
-            (true, true) => {
-                write!(f, "a number in {}{}, {}]", if self.open { '(' } else { '[' }, self.from, self.to)
-            }
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(range) => range.fmt(f),
-            Self::Integer(from, i64::MAX) => write!(f, "a whole number of at least {from}"),
-            Self::Integer(from, to) => write!(f, "a whole number in [{from}, {to}]"),
-            Self::Span => f.write_str("a length of time, as in \"5s\""),
-            Self::Size => f.write_str("a number of bytes, as in \"64MiB\""),
-            Self::Flag => f.write_str("true or false"),
-            Self::Text => f.write_str("a text"),
-            Self::Texts => f.write_str("a text or a list of texts"),
-            Self::Choice(words) => {
-                let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
-                write!(f, "one of {}", quoted.join(", "))
-            }
-        }
-    }
-}
-
 /// What a parameter is when nobody says.
-#[derive(Clone, Debug)]
-pub enum Default {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Presence {
     /// It must be said.
     Required,
     /// It may be left out, which means something of its own.
-    Absent,
-    /// This number.
-    Number(f64),
-    /// This whole number.
-    Integer(i64),
-    /// This text, read as it would be in a pipeline file.
-    Text(&'static str),
-    /// This truth value.
-    Flag(bool),
-}
-
-/// A parameter's value, checked against its declaration.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Value {
-    /// A number.
-    Number(f64),
-    /// A whole number.
-    Integer(i64),
-    /// A length of time.
-    Span(Span),
-    /// A number of bytes.
-    Size(u64),
-    /// A truth value.
-    Flag(bool),
-    /// A text.
-    Text(String),
-    /// Several texts.
-    Texts(Vec<String>),
-}
-
-/// A value as a pipeline file or a program gives it, not yet checked.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Given {
-    /// A number with a fraction or exponent.
-    Number(f64),
-    /// A whole number.
-    Integer(i64),
-    /// A truth value.
-    Flag(bool),
-    /// A text.
-    Text(String),
-    /// A list of texts.
-    Texts(Vec<String>),
-}
-
-/// What is wrong with a set of parameters.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ParamError {
-    /// Nobody declared a parameter of this name.
-    #[error("unknown parameter \"{name}\"")]
-    Unknown {
-        /// The name.
-        name: String,
-    },
-    /// A required parameter is missing.
-    #[error("missing \"{name}\": {doc}")]
-    Missing {
-        /// The name.
-        name: &'static str,
-        /// What it does.
-        doc: &'static str,
-    },
-    /// The value is not what the parameter takes.
-    #[error("\"{name}\" takes {expected}, not {found}")]
-    Refused {
-        /// The name.
-        name: &'static str,
-        /// What it takes.
-        expected: String,
-        /// What was given.
-        found: String,
-    },
-    /// The value is possible, but not together with the others.
-    #[error("\"{name}\" {reason}")]
-    Conflict {
-        /// The name.
-        name: &'static str,
-        /// Why not.
-        reason: String,
-    },
-}
-
-impl ParamError {
-    /// The parameter that is wrong.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Unknown { name } => name,
-            Self::Missing { name, .. } | Self::Refused { name, .. } | Self::Conflict { name, .. } => name,
-        }
-    }
+    Optional,
+    /// It is this.
+    Default(Literal),
 }
 
 impl Parameter {
     /// Declares a parameter that must be given.
     pub const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Self {
-        Self { name, kind, default: Default::Required, doc }
+        Self { name, kind, presence: Presence::Required, doc }
     }
 
     /// Declares a parameter that may be left out, which means something of its own.
     pub const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Self {
-        Self { name, kind, default: Default::Absent, doc }
+        Self { name, kind, presence: Presence::Optional, doc }
     }
 
     /// Declares a parameter with a default.
-    pub const fn with_default(name: &'static str, kind: Kind, default: Default, doc: &'static str) -> Self {
-        Self { name, kind, default, doc }
+    pub const fn with_default(name: &'static str, kind: Kind, default: Literal, doc: &'static str) -> Self {
+        Self { name, kind, presence: Presence::Default(default), doc }
+    }
+
+    /// Whether it must be given.
+    pub fn is_required(&self) -> bool {
+        self.presence == Presence::Required
     }
 
     /// Checks a number against the declaration, and returns it.
@@ -280,35 +121,36 @@ impl Parameter {
     }
 
     fn refuse(&self, given: &Given) -> ParamError {
-        let found = match given {
-            Given::Number(value) => value.to_string(),
-            Given::Integer(value) => value.to_string(),
-            Given::Flag(value) => value.to_string(),
-            Given::Text(value) => format!("\"{value}\""),
-            Given::Texts(values) => format!("{values:?}"),
-        };
-        ParamError::Refused { name: self.name, expected: self.kind.to_string(), found }
+        ParamError::Refused { name: self.name, expected: self.kind.to_string(), found: given.to_string() }
     }
 
     fn default_value(&self) -> Result<Option<Value>, ParamError> {
-        let given = match self.default {
-            Default::Required => return Err(ParamError::Missing { name: self.name, doc: self.doc }),
-            Default::Absent => return Ok(None),
-            Default::Number(value) => Given::Number(value),
-            Default::Integer(value) => Given::Integer(value),
-            Default::Text(value) => Given::Text(value.to_owned()),
-            Default::Flag(value) => Given::Flag(value),
-        };
-        self.check(given).map(Some)
+        match self.presence {
+            Presence::Required => Err(ParamError::Missing { name: self.name, doc: self.doc }),
+            Presence::Optional => Ok(None),
+            Presence::Default(literal) => self.check(literal.into()).map(Some),
+        }
     }
 }
 
 /// The values of a set of declared parameters, complete and checked.
 ///
-/// # Panics
+/// # Examples
 ///
-/// A getter panics if it asks for a name or type that was not declared: a mistake of the declaring code.
-#[derive(Clone, Debug, PartialEq, std::default::Default)]
+/// ```
+/// use tidewatch_dataflows::params::{Given, Kind, Literal, Parameter, Params, Range};
+/// use tidewatch_dataflows::Span;
+///
+/// let declared = [
+///     Parameter::with_default("alpha", Kind::Number(Range::FRACTION), Literal::Number(0.05), "how fast to forget"),
+///     Parameter::optional("after", Kind::Span, "when to give up"),
+/// ];
+/// let params = Params::check(&declared, [("after".to_owned(), Given::Text("5m".to_owned()))])?;
+/// assert_eq!(params.value::<f64>("alpha"), 0.05);
+/// assert_eq!(params.optional("after"), Some(Span::from_secs(300)));
+/// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Default)]
 pub struct Params(BTreeMap<&'static str, Value>);
 
 impl Params {
@@ -337,71 +179,44 @@ impl Params {
         Ok(Self(values))
     }
 
-    /// The length of time, if there is one.
-    pub fn span(&self, name: &str) -> Option<Span> {
-        self.get(name, |value| if let Value::Span(span) = value { Some(*span) } else { None })
+    /// The value of a parameter that is required or has a default: an `f64`, whole number, [`Span`](crate::Span), number
+    /// of bytes (`u64`), `bool`, text or chosen word (`&str`), or several texts (`&[String]`), as its kind demands.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no such parameter is declared, or if it is of a kind that the type does not hold: mistakes of the
+    /// declaring code.
+    pub fn value<'a, T: TryFrom<&'a Value, Error = &'a Value>>(&'a self, name: &str) -> T {
+        self.optional(name).unwrap_or_else(|| panic!("parameter \"{name}\" has no value"))
     }
 
-    /// The number; it is required or has a default.
-    pub fn number(&self, name: &str) -> f64 {
-        self.opt_number(name).unwrap_or_else(|| panic!("parameter \"{name}\" has a value"))
+    /// The value of a parameter that may be left out, if it was given.
+    ///
+    /// # Panics
+    ///
+    /// As [`Params::value`], but for a parameter without a value.
+    pub fn optional<'a, T: TryFrom<&'a Value, Error = &'a Value>>(&'a self, name: &str) -> Option<T> {
+        // Not the value: it may be a secret.
+        let otherwise = |_| panic!("parameter \"{name}\" is declared otherwise");
+        self.get(name).map(|value| T::try_from(value).unwrap_or_else(otherwise))
     }
 
-    /// The number, if there is one.
-    pub fn opt_number(&self, name: &str) -> Option<f64> {
-        self.get(name, |value| if let Value::Number(number) = value { Some(*number) } else { None })
-    }
-
-    /// The whole number, if there is one.
-    pub fn integer(&self, name: &str) -> Option<i64> {
-        self.get(name, |value| if let Value::Integer(number) = value { Some(*number) } else { None })
-    }
-
-    /// The number of bytes, if there is one.
-    pub fn size(&self, name: &str) -> Option<u64> {
-        self.get(name, |value| if let Value::Size(bytes) = value { Some(*bytes) } else { None })
-    }
-
-    /// The truth value; `false` if there is none.
-    pub fn flag(&self, name: &str) -> bool {
-        self.get(name, |value| if let Value::Flag(flag) = value { Some(*flag) } else { None })
-            .unwrap_or(false)
-    }
-
-    /// The text or chosen word, if there is one.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.get(name, |value| if let Value::Text(text) = value { Some(text.as_str()) } else { None })
-    }
-
-    /// The text, if there is a parameter of this name and it is a text.
-    pub fn given_text(&self, name: &str) -> Option<&str> {
-        match self.0.get(name) {
-            Some(Value::Text(text)) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// The texts; empty if there are none.
-    pub fn texts(&self, name: &str) -> &[String] {
-        self.get(name, |value| if let Value::Texts(texts) = value { Some(texts.as_slice()) } else { None })
-            .unwrap_or(&[])
-    }
-
-    fn get<'a, T>(&'a self, name: &str, read: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
-        let value = self.0.get(name)?;
-        Some(read(value).unwrap_or_else(|| panic!("parameter \"{name}\" is declared as another kind")))
+    /// The value, whatever it is, if there is a parameter of this name.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Span;
 
     const DECLARED: [Parameter; 3] = [
         Parameter::with_default(
             "alpha",
             Kind::Number(Range::FRACTION),
-            Default::Number(0.05),
+            Literal::Number(0.05),
             "how fast to forget",
         ),
         Parameter::required("every", Kind::Span, "how long a window is"),
@@ -416,8 +231,22 @@ mod tests {
     #[test]
     fn text_is_read_as_what_the_parameter_takes_and_defaults_fill_in() {
         let params = check(&[("every", Given::Text("5s".into()))]).unwrap();
-        assert_eq!((0.05, Some(Span::from_secs(5))), (params.number("alpha"), params.span("every")));
-        assert_eq!(None, params.text("mode"));
+        assert_eq!((0.05, Span::from_secs(5)), (params.value("alpha"), params.value("every")));
+        assert_eq!(None, params.optional::<&str>("mode"));
+    }
+
+    #[test]
+    #[should_panic = "parameter \"mode\" has no value"]
+    fn what_may_be_left_out_has_no_value_to_rely_on() {
+        let params = check(&[("every", Given::Text("5s".into()))]).unwrap();
+        params.value::<&str>("mode");
+    }
+
+    #[test]
+    #[should_panic = "parameter \"alpha\" is declared otherwise"]
+    fn a_value_is_not_read_as_another_kind() {
+        let params = check(&[("every", Given::Text("5s".into()))]).unwrap();
+        params.value::<i64>("alpha");
     }
 
     #[test]

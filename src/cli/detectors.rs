@@ -3,7 +3,7 @@
 use serde_json::json;
 use tidewatch_dataflows::detectors::DetectorInfo;
 use tidewatch_dataflows::logic::Selection;
-use tidewatch_dataflows::params::{Default, Given, Kind, Parameter, Params};
+use tidewatch_dataflows::params::{Given, Kind, Parameter, Params, Presence};
 
 use super::Voice;
 use crate::registry::Registry;
@@ -22,13 +22,11 @@ impl Detectors {
         match &self.name {
             Some(name) => match registry.detectors.get(name) {
                 Some(info) => super::say(&describe(info)),
-                None => {
-                    Err(Error::unknown_of("detector", name, registry.detectors.iter().map(|info| info.name)))
-                }
+                None => Err(Error::unknown_of("detector", name, registry.detectors.names())),
             },
             None if voice.json => registry.detectors.iter().try_for_each(|info| super::say(&describe(info))),
             None => {
-                let width = registry.detectors.iter().map(|info| info.name.len()).max().unwrap_or(0);
+                let width = registry.detectors.names().map(str::len).max().unwrap_or(0);
                 for info in registry.detectors.iter() {
                     super::say(&format!("{:width$}  {}", info.name, info.summary))?;
                 }
@@ -39,13 +37,10 @@ impl Detectors {
 }
 
 fn default_of(parameter: &Parameter) -> String {
-    match parameter.default {
-        Default::Required => "required".to_owned(),
-        Default::Absent => "optional".to_owned(),
-        Default::Number(value) => format!("default {value}"),
-        Default::Integer(value) => format!("default {value}"),
-        Default::Text(value) => format!("default \"{value}\""),
-        Default::Flag(value) => format!("default {value}"),
+    match parameter.presence {
+        Presence::Required => "required".to_owned(),
+        Presence::Optional => "optional".to_owned(),
+        Presence::Default(literal) => format!("default {}", Given::from(literal)),
     }
 }
 
@@ -66,23 +61,18 @@ fn describe(info: &DetectorInfo) -> String {
         &format!("\nin a pipeline file\n  [[detect]]\n  name = \"mine\"\n  detector = \"{}\"\n", info.name);
     let needed = needed(info);
     if !needed.is_empty() {
-        let given: Vec<_> =
-            needed.iter().map(|(name, given)| format!("{name} = {}", written(given))).collect();
+        let given: Vec<_> = needed.iter().map(|(name, given)| format!("{name} = {given}")).collect();
         text += &format!("  params = {{ {} }}\n", given.join(", "));
     }
     text += "  threshold = …";
     text
 }
 
-fn is_required(parameter: &Parameter) -> bool {
-    matches!(parameter.default, Default::Required)
-}
-
 /// Parameters with which the detector can be made, as few as it asks for.
 fn needed(info: &DetectorInfo) -> Vec<(String, Given)> {
     let sampled = |parameter: &Parameter| (parameter.name.to_owned(), sample(&parameter.kind));
     let mut given: Vec<_> =
-        info.parameters.iter().filter(|parameter| is_required(parameter)).map(sampled).collect();
+        info.parameters.iter().filter(|parameter| parameter.is_required()).map(sampled).collect();
     for _ in &info.parameters {
         let selection = Selection { name: "mine".into(), values: vec![(0, "value".into())] };
         let made = Params::check(&info.parameters, given.clone())
@@ -115,25 +105,11 @@ fn sample(kind: &Kind) -> Given {
     }
 }
 
-/// A value as a pipeline file has it.
-fn written(given: &Given) -> String {
-    match given {
-        Given::Number(value) => value.to_string(),
-        Given::Integer(value) => value.to_string(),
-        Given::Flag(value) => value.to_string(),
-        Given::Text(text) => format!("{text:?}"),
-        Given::Texts(texts) => format!("{texts:?}"),
-    }
-}
-
 /// The default as a value, or null.
 fn default_json(parameter: &Parameter) -> serde_json::Value {
-    match parameter.default {
-        Default::Required | Default::Absent => serde_json::Value::Null,
-        Default::Number(value) => json!(value),
-        Default::Integer(value) => json!(value),
-        Default::Text(value) => json!(value),
-        Default::Flag(value) => json!(value),
+    match parameter.presence {
+        Presence::Required | Presence::Optional => serde_json::Value::Null,
+        Presence::Default(literal) => json!(literal),
     }
 }
 
@@ -145,7 +121,7 @@ fn describe_json(info: &DetectorInfo) -> String {
             json!({
                 "name": parameter.name,
                 "takes": parameter.kind.to_string(),
-                "required": is_required(parameter),
+                "required": parameter.is_required(),
                 "default": default_json(parameter),
                 "doc": parameter.doc,
             })

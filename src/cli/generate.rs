@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches, Command};
 use tidewatch_connectors::generator::{Generator, Profile, PARAMETERS};
 use tidewatch_connectors::stdio::STDOUT;
 use tidewatch_connectors::Control;
-use tidewatch_dataflows::params::{Default, Given, Parameter, Params};
+use tidewatch_dataflows::params::{Given, Literal, Parameter, Params, Presence};
 
 use super::Voice;
 use crate::cluster::{interrupt_on_signals, Cluster};
@@ -32,13 +32,11 @@ struct Declared(Vec<(String, Given)>);
 
 fn option(parameter: &Parameter) -> Arg {
     let option = Arg::new(parameter.name).long(parameter.name).value_name("VALUE").help(parameter.doc);
-    match parameter.default {
-        Default::Number(value) => option.default_value(value.to_string()),
-        Default::Integer(value) => option.default_value(value.to_string()),
-        Default::Text(value) => option.default_value(value),
-        Default::Flag(value) => option.default_value(value.to_string()),
-        Default::Required => option.required(true),
-        Default::Absent => option,
+    match parameter.presence {
+        Presence::Required => option.required(true),
+        Presence::Optional => option,
+        Presence::Default(Literal::Text(text)) => option.default_value(text),
+        Presence::Default(literal) => option.default_value(Given::from(literal).to_string()),
     }
 }
 

@@ -56,9 +56,7 @@ impl Record {
         let job = Job::new(config::read(file, registry)?, registry)?;
         check_new(out, &self.cluster, job.file())?;
         let cluster = self.cluster.enter(&format!("{}\nrecorded alone", job.identity()))?;
-        let control = Control::default();
-        cluster::abort_on_panic(&cluster);
-        cluster::interrupt_on_signals(&control, &cluster)?;
+        let control = cluster::control(&cluster)?;
         let recorder = Recorder::create_part(out, cluster.part())?;
         let job = job.recorded(&recorder);
         let quiet = voice.quiet || voice.json || cluster.index() > 0;
@@ -81,10 +79,7 @@ impl Record {
         } else if let (Some(recorded), false) = (&recorded, voice.quiet) {
             crate::log::complain(&text(recorded, recorder.path()));
         }
-        match outcome {
-            Outcome::Done => Ok(()),
-            Outcome::Interrupted => Err(Error::Interrupted),
-        }
+        outcome.or_interrupted()
     }
 }
 

@@ -7,11 +7,10 @@ use clap::builder::NonEmptyStringValueParser;
 use tidewatch_connectors::format::TimeFormat;
 use tidewatch_connectors::recording::Play;
 use tidewatch_connectors::stdio::Stdout;
-use tidewatch_connectors::Control;
 use tidewatch_dataflows::EventTime;
 
 use super::Voice;
-use crate::cluster::{self, Outcome};
+use crate::cluster;
 use crate::config::{self, SinkFormat, Stream};
 use crate::job::{Job, Outputs};
 use crate::progress::{Progress, Summary};
@@ -100,9 +99,7 @@ impl Replay {
         let Self { from, to, speed, stream, out, .. } = self;
         let how = format!("{from:?} {to:?} {speed:?} {stream:?} {}", out.is_some());
         let cluster = self.cluster.enter(&format!("{}\n{how}", replay.identity()))?;
-        let control = Control::default();
-        cluster::abort_on_panic(&cluster);
-        cluster::interrupt_on_signals(&control, &cluster)?;
+        let control = cluster::control(&cluster)?;
         let (speaks, is_local) = (cluster.index() == 0, cluster.is_local());
         // Supervised processes have opened the same files, and all write to one standard error.
         let tells = speaks || !is_local;
@@ -117,14 +114,12 @@ impl Replay {
         } else if speaks && !voice.quiet {
             crate::log::complain(&summary.text());
         }
-        match outcome {
-            Outcome::Done => match replay.finish(&control, tells) {
-                Err(Error::Damaged(lines)) if lines.is_empty() && !is_local => Err(Error::Damaged(
-                    "another process has found the recording damaged, and says where".to_owned(),
-                )),
-                result => result,
-            },
-            Outcome::Interrupted => Err(Error::Interrupted),
+        outcome.or_interrupted()?;
+        match replay.finish(&control, tells) {
+            Err(Error::Damaged(lines)) if lines.is_empty() && !is_local => Err(Error::Damaged(
+                "another process has found the recording damaged, and says where".to_owned(),
+            )),
+            result => result,
         }
     }
 

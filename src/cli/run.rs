@@ -9,11 +9,10 @@ use tidewatch_connectors::egress::Output;
 use tidewatch_connectors::format::TableEncoder;
 use tidewatch_connectors::recording::Recorder;
 use tidewatch_connectors::stdio::Stdout;
-use tidewatch_connectors::Control;
 use tracing::info;
 
 use super::Voice;
-use crate::cluster::{self, Outcome};
+use crate::cluster;
 use crate::config::{self, Stream};
 use crate::job::{Job, Outputs};
 use crate::progress::{Progress, Summary};
@@ -51,9 +50,7 @@ impl Run {
         // What is wrong so far is said once, before there are other processes.
         let recorded = if self.record.is_some() { "\nrecorded" } else { "" };
         let cluster = self.cluster.enter(&format!("{}{recorded}", job.identity()))?;
-        let control = Control::default();
-        cluster::abort_on_panic(&cluster);
-        cluster::interrupt_on_signals(&control, &cluster)?;
+        let control = cluster::control(&cluster)?;
         let create = |path: &String| Recorder::create_part(path, cluster.part());
         let recorder = self.record.as_ref().map(create).transpose()?;
         let job = recorder.as_ref().map_or(job.clone(), |recorder| job.recorded(recorder));
@@ -102,10 +99,7 @@ impl Run {
                 crate::log::complain(&super::record::text(&recorded, recorder.path()));
             }
         }
-        match outcome {
-            Outcome::Done => Ok(()),
-            Outcome::Interrupted => Err(Error::Interrupted),
-        }
+        outcome.or_interrupted()
     }
 }
 

@@ -38,15 +38,12 @@ fn detection(
     let clear = clear(table.take(CLEAR.name), threshold);
     let finished = table.finish();
 
-    let detectors = &reader.registry.detectors;
-    let info = detector.and_then(|item| {
-        item.lookup("detector", |name| detectors.get(name), detectors.iter().map(|info| info.name))
-    });
+    let info = detector.and_then(|item| item.lookup("detector", &reader.registry.detectors));
     let given = info.and_then(|(info, written)| {
         let name = format!("detector {written:?}");
         Owner { name, word: "parameter", declared: &info.parameters }.read(reader, params, at)
     });
-    let several = info.map(|(info, _)| reader.registry.multivariate.contains(info.name)).unwrap_or(true);
+    let several = info.map(|(info, _)| info.multivariate).unwrap_or(true);
     let values = chosen.and_then(|chosen| select(reader, chosen, values?, several, at));
 
     let ((info, _), given, values) = (info?, given?, values?);

@@ -3,18 +3,19 @@
 use std::path::Path;
 
 use tidewatch_connectors::file::pattern;
-use tidewatch_dataflows::params::Params;
+use tidewatch_dataflows::params::{Params, Value};
 
-use super::spec::PipelineFile;
+use super::spec::{PipelineFile, SinkSpec};
 use crate::Error;
 
 /// The paths and patterns of the files that a source reads.
 pub(super) fn read_by(connector: &str, options: &Params) -> Vec<String> {
-    match connector {
-        "file" => options.texts("path").to_vec(),
+    // A program may have put a connector of its own in the place of one of these.
+    match (connector, options.get("path")) {
+        ("file", Some(Value::Texts(patterns))) => patterns.clone(),
         // The file, or its parts.
-        "recording" => {
-            let path = pattern::literal(options.text("path").unwrap_or_default());
+        ("recording", Some(Value::Text(path))) => {
+            let path = pattern::literal(path);
             vec![format!("{path}.*"), path]
         }
         _ => Vec::new(),
@@ -35,7 +36,7 @@ impl PipelineFile {
             let patterns = read_by(&source.connector, &source.options);
             patterns.iter().any(|pattern| pattern::reads(pattern, path))
         });
-        let mut sinks = self.sinks.iter().filter_map(|sink| sink.options.given_text("path"));
+        let mut sinks = self.sinks.iter().filter_map(SinkSpec::path);
         let what = match (source, sinks.find(|sink| is_at(sink))) {
             _ if is_at(&self.path) => "it is the pipeline file itself".to_owned(),
             (Some(source), _) => format!("it is among the files of source \"{}\"", source.name),

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use tidewatch_dataflows::params::{Default, Given, Kind, ParamError, Parameter, Value};
-use tidewatch_dataflows::Span;
+use tidewatch_dataflows::params::{Given, Kind, ParamError, Parameter, Value};
+use tidewatch_dataflows::{Catalogue, Named, Span};
 use toml::de::DeValue;
 use toml::Spanned;
 
@@ -120,15 +120,15 @@ impl<'a> Item<'a> {
     }
 
     /// What the text names, with the text as the file says it; `what` is it, as in `detector`.
-    pub(super) fn lookup<'n, T>(
+    pub(super) fn lookup<T: Named>(
         &self,
         what: &str,
-        find: impl FnOnce(&str) -> Option<&'a T>,
-        possible: impl IntoIterator<Item = &'n str>,
+        catalogue: &'a Catalogue<T>,
     ) -> Checked<(&'a T, &'a str)> {
         let text = self.text()?;
-        let found = find(&text.text).zip(self.value().as_str());
-        found.ok_or_else(|| self.fault(format!("unknown {what} {:?}{}", text.written, text.advice(possible))))
+        let found = catalogue.get(&text.text).zip(self.value().as_str());
+        let unknown = || format!("unknown {what} {:?}{}", text.written, text.advice(catalogue.names()));
+        found.ok_or_else(|| self.fault(unknown()))
     }
 
     /// One text, or a list of them.
@@ -268,7 +268,7 @@ pub(super) fn all<T>(values: impl Iterator<Item = Checked<T>>) -> Checked<Vec<T>
 }
 
 fn declare(kind: Kind) -> Parameter {
-    Parameter { name: "", kind, default: Default::Absent, doc: "" }
+    Parameter::optional("", kind, "")
 }
 
 fn text<'a>(reader: &Reader<'a>, name: &str, value: &Spanned<DeValue<'a>>) -> Checked<Text> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tidewatch_connectors::Error as ConnectorError;
-use tidewatch_dataflows::params::{Default, ParamError, Parameter, Params};
+use tidewatch_dataflows::params::{ParamError, Parameter, Params};
 
 use super::item::Item;
 use super::near::advice;
@@ -50,9 +50,9 @@ impl Owner<'_> {
                 Err(reported) => result = Err(reported),
             }
         }
-        let required =
-            self.declared.iter().filter(|parameter| matches!(parameter.default, Default::Required));
-        for parameter in required.filter(|parameter| !places.contains_key(parameter.name)) {
+        let missing =
+            |parameter: &&Parameter| parameter.is_required() && !places.contains_key(parameter.name);
+        for parameter in self.declared.iter().filter(missing) {
             let Parameter { name, doc, .. } = parameter;
             result = Err(reader.fault(at, format!("missing {} {name:?} of {}: {doc}", self.word, self.name)));
         }

@@ -83,7 +83,7 @@ fn apart<'a>(
     let mut seen = Vec::new();
     let mut result = Ok(());
     for (at, spec) in sinks {
-        let Some(path) = spec.options.given_text("path").map(Path::new) else { continue };
+        let Some(path) = spec.path().map(Path::new) else { continue };
         if read_from.iter().any(|pattern| pattern::reads(pattern, path)) {
             let message = "a [[source]] reads this file, which the sink would empty; write to another one";
             result = Err(reader.fault(*at, message));

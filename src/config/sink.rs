@@ -22,9 +22,7 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<Placed>
         item.choice(&["json", "csv", "table"], &[SinkFormat::Json, SinkFormat::Csv, SinkFormat::Table])
     });
     let finished = table.finish();
-    let sinks = &reader.registry.sinks;
-    let (info, written) = connector
-        .and_then(|item| item.lookup("sink connector", |name| sinks.get(name), sinks.keys().copied()))?;
+    let (info, written) = connector.and_then(|item| item.lookup("sink connector", &reader.registry.sinks))?;
     let owner = Owner { name: format!("connector {written:?}"), word: "option", declared: &info.parameters };
     let given = owner.read(reader, options, at)?;
     finished?;

@@ -34,9 +34,7 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, record: u64) -> (N
     let connector = table.require("connector", "what reads the records, as in \"file\"");
     let connector_at = connector.as_ref().map_or(at, |item| item.at());
     let options = table.take("options");
-    let sources = &reader.registry.sources;
-    let info = connector
-        .and_then(|item| item.lookup("source connector", |name| sources.get(name), sources.keys().copied()));
+    let info = connector.and_then(|item| item.lookup("source connector", &reader.registry.sources));
     let fields = match info {
         Ok((info, written)) if info.rows => fields::rows(reader, &mut table, written),
         Ok(_) => fields::decoded(reader, &mut table),

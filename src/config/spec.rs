@@ -3,7 +3,7 @@
 use tidewatch_connectors::format::Framing;
 use tidewatch_connectors::ingest::Quarantine;
 use tidewatch_connectors::Schema;
-use tidewatch_dataflows::params::Params;
+use tidewatch_dataflows::params::{Params, Value};
 use tidewatch_dataflows::Span;
 
 /// A pipeline, complete and checked.
@@ -203,6 +203,16 @@ pub struct SinkSpec {
     pub options: Params,
     /// How they are written.
     pub format: SinkFormat,
+}
+
+impl SinkSpec {
+    /// The file that it writes, if it writes one.
+    pub fn path(&self) -> Option<&str> {
+        match self.options.get("path") {
+            Some(Value::Text(path)) => Some(path),
+            _ => None,
+        }
+    }
 }
 
 /// What a pipeline puts out.

@@ -10,10 +10,8 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<StepSpe
     let params = table.take("params");
     let at = table.at();
     let finished = table.finish();
-    let operators = &reader.registry.operators;
-    let (operator, written) = operator.and_then(|item| {
-        item.lookup("operator", |name| operators.get(name), operators.iter().map(|info| info.name))
-    })?;
+    let (operator, written) =
+        operator.and_then(|item| item.lookup("operator", &reader.registry.operators))?;
     let owner =
         Owner { name: format!("operator {written:?}"), word: "parameter", declared: &operator.parameters };
     let given = owner.read(reader, params, at)?;

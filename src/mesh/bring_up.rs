@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::connection::Connection;
 use super::handshake::{initiate, respond, Refusal, Secured, Terms};
 use super::watch::Watch;
-use super::{name, Member, Mesh};
+use super::{lock, name, Member, Mesh};
 use crate::Error;
 
 /// How long all processes together have to join.
@@ -161,11 +161,6 @@ fn spawn(what: &str, run: impl FnOnce() + Send + 'static) -> Result<(), Error> {
 
 fn listen(address: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).map_err(|source| Error::Io { what: format!("listening on {address}"), source })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nobody panics while holding it; and who did would end the process.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Hall {

@@ -7,7 +7,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use snow::StatelessTransportState;
 use timely::communication::allocator::zero_copy::stream::Stream;
 
 use super::handshake::Secured;
+use super::lock;
 use super::watch::{Loss, Report, Watch};
 
 /// How often a process says at least how it stands.
@@ -95,11 +96,6 @@ impl Incoming {
         }
         Ok(())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A thread that panics in the middle of a frame ends the process.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl From<io::Error> for Loss {

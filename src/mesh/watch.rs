@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidewatch_connectors::{Bulletin, Control};
 
-use super::{Member, LOST};
+use super::{lock, Member, LOST};
 use crate::error::exit_code_of;
 
 /// How long those who know of a loss have to tell the others.
@@ -71,11 +71,6 @@ pub(super) struct Watch {
     last: Mutex<BTreeMap<usize, Report>>,
     ending: AtomicBool,
     over: AtomicBool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these locks guard is whole after every statement.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watch {

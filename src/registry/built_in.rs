@@ -8,15 +8,15 @@ use tidewatch_connectors::generator::{self, Generator, Profile};
 use tidewatch_connectors::recording::RecordingSource;
 use tidewatch_connectors::stdio::{Stderr, Stdin, Stdout};
 use tidewatch_connectors::{Error, Sink};
-use tidewatch_dataflows::params::{Default, Kind, ParamError, Parameter, Params};
+use tidewatch_dataflows::params::{Kind, Literal, ParamError, Parameter, Params};
+use tidewatch_dataflows::Catalogue;
 
 use super::{SinkInfo, SourceInfo};
 
-pub(super) fn sources() -> Vec<SourceInfo> {
-    vec![
+pub(super) fn sources() -> Catalogue<SourceInfo> {
+    let infos = [
         SourceInfo {
             name: "file",
-            summary: "files, each a partition, plain or compressed",
             parameters: vec![
                 Parameter::required(
                     "path",
@@ -27,9 +27,9 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             ],
             rows: false,
             append_times: false,
-            falls_silent: |options| options.flag("follow"),
+            falls_silent: |options| options.value("follow"),
             construct: Arc::new(|options, context| {
-                let patterns = options.texts("path").to_vec();
+                let patterns = options.value::<&[String]>("path").to_vec();
                 if patterns.is_empty() {
                     return Err(conflict("path", "is empty; name the files").into());
                 }
@@ -37,7 +37,7 @@ pub(super) fn sources() -> Vec<SourceInfo> {
                     pattern::check(pattern).map_err(|reason| conflict("path", &reason))?;
                 }
                 let source = FileSource::new(patterns)
-                    .follow(options.flag("follow"))
+                    .follow(options.value("follow"))
                     .framing(context.framing.clone())
                     .max_record(context.max_record);
                 Ok(Arc::new(source))
@@ -45,7 +45,6 @@ pub(super) fn sources() -> Vec<SourceInfo> {
         },
         SourceInfo {
             name: "stdio",
-            summary: "standard input, one partition",
             parameters: vec![],
             rows: false,
             append_times: false,
@@ -57,7 +56,6 @@ pub(super) fn sources() -> Vec<SourceInfo> {
         },
         SourceInfo {
             name: "recording",
-            summary: "a source of a recording, as it was read",
             parameters: vec![
                 Parameter::required("path", Kind::Text, "the recording"),
                 Parameter::optional(
@@ -70,45 +68,43 @@ pub(super) fn sources() -> Vec<SourceInfo> {
             append_times: true,
             falls_silent: |_| false,
             construct: Arc::new(|options, _| {
-                let path = options.text("path").unwrap_or_default();
-                Ok(Arc::new(RecordingSource::new(path, options.given_text("source").map(str::to_owned))))
+                let source = options.optional::<&str>("source").map(str::to_owned);
+                Ok(Arc::new(RecordingSource::new(options.value::<&str>("path"), source)))
             }),
         },
         SourceInfo {
             name: "generator",
-            summary: "synthetic seasonal series with known anomalies",
             parameters: generator::PARAMETERS.to_vec(),
             rows: true,
             append_times: false,
             falls_silent: |_| false,
             construct: Arc::new(|options, _| Ok(Arc::new(Generator::new(Profile::from_params(options)?)?))),
         },
-    ]
+    ];
+    infos.into_iter().collect()
 }
 
-pub(super) fn sinks() -> Vec<SinkInfo> {
+pub(super) fn sinks() -> Catalogue<SinkInfo> {
     let path = Parameter::required("path", Kind::Text, "the file to write");
-    vec![
-        sink("file", "a file, in one order at any number of workers", vec![path], |options| {
-            Ok(Box::new(FileSink::create(options.text("path").unwrap_or_default())?))
-        }),
-        sink("stdout", "standard output", vec![], |_| Ok(Box::new(Stdout::new()))),
-        sink("stderr", "standard error", vec![], |_| Ok(Box::new(Stderr::new()))),
-        sink("blackhole", "nowhere, for measurements", vec![], |_| Ok(Box::new(Blackhole))),
-    ]
+    let infos = [
+        sink("file", vec![path], |options| Ok(Box::new(FileSink::create(options.value::<&str>("path"))?))),
+        sink("stdout", vec![], |_| Ok(Box::new(Stdout::new()))),
+        sink("stderr", vec![], |_| Ok(Box::new(Stderr::new()))),
+        sink("blackhole", vec![], |_| Ok(Box::new(Blackhole::default()))),
+    ];
+    infos.into_iter().collect()
 }
 
 fn sink(
     name: &'static str,
-    summary: &'static str,
     parameters: Vec<Parameter>,
     construct: fn(&Params) -> Result<Box<dyn Sink>, Error>,
 ) -> SinkInfo {
-    SinkInfo { name, summary, parameters, construct: Arc::new(construct) }
+    SinkInfo { name, parameters, construct: Arc::new(construct) }
 }
 
 const fn flag(name: &'static str, doc: &'static str) -> Parameter {
-    Parameter::with_default(name, Kind::Flag, Default::Flag(false), doc)
+    Parameter::with_default(name, Kind::Flag, Literal::Flag(false), doc)
 }
 
 fn conflict(name: &'static str, reason: &str) -> ParamError {

@@ -7,7 +7,7 @@ use crate::harness::program::{pipeline, tidewatch};
 use super::GENERATED;
 
 #[test]
-fn check_tells_right_from_wrong() {
+fn check_refuses_what_run_refuses_and_says_where_and_what_would_be_right() {
     let (_folder, path) = pipeline(GENERATED);
     let said = tidewatch(["check", &path]);
     assert_eq!((Some(0), ""), (said.code, said.err.as_str()));

@@ -1,7 +1,7 @@
 //! `tidewatch detectors`.
 
 use serde_json::Value;
-use tidewatch_dataflows::detectors::Catalogue;
+use tidewatch_dataflows::detectors;
 
 use crate::harness::program::{pipeline, tidewatch};
 
@@ -10,7 +10,7 @@ use super::GENERATED;
 #[test]
 fn every_detector_is_listed_and_described() {
     let list = tidewatch(["detectors"]).out;
-    for info in Catalogue::default().iter() {
+    for info in detectors::built_in().iter() {
         assert!(list.lines().any(|line| line.starts_with(info.name)), "{} is not in\n{list}", info.name);
         let said = tidewatch(["detectors", info.name]);
         assert_eq!(Some(0), said.code);

@@ -32,18 +32,6 @@ fn run_tells_one_summary_in_which_every_record_is_accounted_for() {
 }
 
 #[test]
-fn two_runs_give_identical_files() {
-    let (folder, path) = pipeline(GENERATED);
-    let mut runs = ["1", "4"].map(|workers| {
-        assert_eq!(Some(0), tidewatch(["run", &path, "-q", "-w", workers]).code);
-        read(&folder, "out.jsonl")
-    });
-    assert!(!runs[0].is_empty());
-    let [first, second] = &mut runs;
-    assert_eq!(first, second);
-}
-
-#[test]
 fn a_run_that_cannot_start_empties_no_file() {
     let source = r#"
 [[source]]

@@ -76,9 +76,8 @@ impl Pipeline {
         let mut registry = self.registry.clone();
         let first = feed.partitions.iter().find_map(|(_, records)| records.first());
         let source = Arc::new(memory(feed));
-        registry.add_source(SourceInfo {
+        registry.sources.add(SourceInfo {
             name: "memory",
-            summary: "the records of the attack",
             parameters: vec![],
             rows: matches!(first, Some(MemoryRecord::Row { .. })),
             append_times: false,

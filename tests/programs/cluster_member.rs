@@ -4,7 +4,6 @@
 use std::env;
 
 use tidewatch::connectors::memory::{Memory, MemoryRecord};
-use tidewatch::connectors::Schema;
 use tidewatch::prelude::*;
 
 fn asked(variable: &str) -> Option<usize> {

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use tidewatch::connectors::format::{Decoder, Format, Framing, Row};
 use tidewatch::connectors::memory::{Memory, MemoryRecord};
-use tidewatch::connectors::Schema;
 use tidewatch::dataflows::detectors::DetectorInfo;
 use tidewatch::dataflows::params::ParamError;
 use tidewatch::prelude::*;
@@ -66,6 +65,7 @@ fn main() -> ExitCode {
             name: "touchy",
             summary: "values, except one",
             score: "the value",
+            multivariate: false,
             parameters: vec![],
             cost: "O(1)",
             state: "0",

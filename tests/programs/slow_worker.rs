@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use tidewatch::connectors::generator::{Generator, Profile};
-use tidewatch::connectors::Schema;
 use tidewatch::prelude::*;
 use timely::dataflow::operators::Inspect;
 

@@ -1,6 +1,6 @@
 //! What a generator generates.
 
-use tidewatch_dataflows::params::{Default as Preset, Kind, ParamError, Parameter, Params, Range};
+use tidewatch_dataflows::params::{Kind, Literal, ParamError, Parameter, Params, Range};
 use tidewatch_dataflows::{EventTime, Span};
 
 /// More than this share of late records would not leave each one a record before it that is not late.
@@ -15,74 +15,79 @@ pub const PARAMETERS: &[Parameter] = &[
     Parameter::with_default(
         "seed",
         Kind::Integer(0, i64::MAX),
-        Preset::Integer(1),
+        Literal::Integer(1),
         "what all that is random follows from",
     ),
-    Parameter::with_default("keys", Kind::Integer(1, 10_000_000), Preset::Integer(100), "the number of keys"),
+    Parameter::with_default(
+        "keys",
+        Kind::Integer(1, 10_000_000),
+        Literal::Integer(100),
+        "the number of keys",
+    ),
     Parameter::with_default(
         "partitions",
         Kind::Integer(1, 65_536),
-        Preset::Integer(1),
+        Literal::Integer(1),
         "the number of partitions",
     ),
     Parameter::with_default(
         "records",
         Kind::Integer(0, i64::MAX),
-        Preset::Integer(1_000_000),
+        Literal::Integer(1_000_000),
         "the number of records in all partitions together",
     ),
     Parameter::with_default(
         "rate",
         Kind::Number(Range::POSITIVE),
-        Preset::Number(1_000.0),
+        Literal::Number(1_000.0),
         "records per second of event time, in all partitions together",
     ),
     Parameter::with_default(
         "start",
         Kind::Text,
-        Preset::Text("2024-01-01T00:00:00Z"),
+        Literal::Text("2024-01-01T00:00:00Z"),
         "the event time at which records start, in RFC 3339",
     ),
     Parameter::with_default(
         "season",
         Kind::Span,
-        Preset::Text("1h"),
+        Literal::Text("1h"),
         "the period of the values of each key; above zero",
     ),
     Parameter::with_default(
         "amplitude",
         Kind::Number(VALUE),
-        Preset::Number(10.0),
+        Literal::Number(10.0),
         "how far the season takes a value from its key's level",
     ),
     Parameter::with_default(
         "noise",
         Kind::Number(VALUE),
-        Preset::Number(1.0),
+        Literal::Number(1.0),
         "the standard deviation of the noise on values",
     ),
     Parameter::with_default(
         "disorder",
         Kind::Span,
-        Preset::Text("0s"),
+        Literal::Text("0s"),
         "how far a record may be behind an earlier one of its partition without being late",
     ),
     Parameter::with_default(
         "late",
         Kind::Number(Range { to: MOST_LATE, ..SHARE }),
-        Preset::Number(0.0),
+        Literal::Number(0.0),
         "the share of records that are further behind than \"disorder\"",
     ),
     Parameter::with_default(
         "anomalies",
         Kind::Number(SHARE),
-        Preset::Number(0.001),
+        Literal::Number(0.001),
         "the share of records that are anomalous; none of them is late",
     ),
     Parameter::with_default(
         "magnitude",
         Kind::Number(VALUE),
-        Preset::Number(20.0),
+        Literal::Number(20.0),
         "how far an anomalous value is from what it would have been",
     ),
 ];
@@ -141,26 +146,24 @@ impl Profile {
     ///
     /// [`ParamError::Conflict`] if `start` is not a time or a length of time is out of range.
     pub fn from_params(params: &Params) -> Result<Self, ParamError> {
-        let start = params.text("start").unwrap_or_default();
+        let start: &str = params.value("start");
         let start: jiff::Timestamp = start.parse().map_err(|_| {
             conflict("start", &format!("is not a time as in \"2024-01-01T00:00:00Z\": \"{start}\""))
         })?;
-        let integer = |name| params.integer(name).unwrap_or_default();
-        let span = |name| params.span(name).unwrap_or_default();
         let profile = Self {
-            seed: integer("seed").unsigned_abs(),
-            keys: u32::try_from(integer("keys")).unwrap_or(u32::MAX),
-            partitions: u32::try_from(integer("partitions")).unwrap_or(u32::MAX),
-            records: integer("records").unsigned_abs(),
-            rate: params.number("rate"),
+            seed: params.value("seed"),
+            keys: params.value("keys"),
+            partitions: params.value("partitions"),
+            records: params.value("records"),
+            rate: params.value("rate"),
             start: EventTime::from_micros(start.as_microsecond()),
-            season: span("season"),
-            amplitude: params.number("amplitude"),
-            noise: params.number("noise"),
-            disorder: span("disorder"),
-            late: params.number("late"),
-            anomalies: params.number("anomalies"),
-            magnitude: params.number("magnitude"),
+            season: params.value("season"),
+            amplitude: params.value("amplitude"),
+            noise: params.value("noise"),
+            disorder: params.value("disorder"),
+            late: params.value("late"),
+            anomalies: params.value("anomalies"),
+            magnitude: params.value("magnitude"),
         };
         profile.check()?;
         Ok(profile)

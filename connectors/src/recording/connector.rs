@@ -6,11 +6,10 @@ use tidewatch_dataflows::Offset;
 use timely::scheduling::SyncActivator;
 
 use super::parts::Parts;
-use super::recorder::lock;
 use super::source::Recorded;
 use super::Recording;
 use crate::source::{Reader, Source};
-use crate::{Decision, Error};
+use crate::{lock, Decision, Error};
 
 /// Reads the payloads of one source of a recording, as fast as they are taken; they are decoded anew.
 ///

@@ -12,8 +12,7 @@ use super::bytes::Wrong;
 use super::codec::{decode_decisions, Described};
 use super::frame::{self, Head, Kind, Located, HEAD, PREAMBLE, TRAILER};
 use super::parts::Part;
-use super::recorder::lock;
-use crate::{Decision, Error};
+use crate::{lock, Decision, Error};
 
 /// Where a recording is damaged, and what that costs.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::parts::Part;
 use super::tap::{TapJournal, TapSource};
 use super::writer::Writer;
 use super::MAX_RECORDS;
-use crate::{Control, Decision, Error, Input};
+use crate::{lock, Control, Decision, Error, Input};
 
 /// How many batches may wait to be compressed and written; then sources wait.
 const QUEUE: usize = 4;
@@ -120,11 +120,6 @@ impl Pending {
             width: self.described.schema.values.len(),
         })
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these locks guard is whole whenever a panic can come.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

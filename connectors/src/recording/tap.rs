@@ -9,12 +9,12 @@ use tidewatch_dataflows::{EventTime, KeyId, Offset, PartitionId};
 use timely::scheduling::SyncActivator;
 
 use super::codec::Described;
-use super::recorder::{lock, Pending, Shared};
+use super::recorder::{Pending, Shared};
 use super::MAX_SECTION;
 use crate::format::{Decoder, Format, Row};
 use crate::ingest::{decoding, Quarantine, Quarantined};
 use crate::source::{Decoded, Intake, Raw, Reader, Source, Status};
-use crate::{Decision, Error, Input, Journal, Schema};
+use crate::{lock, Decision, Error, Input, Journal, Schema};
 
 /// A source whose records are recorded as they are read.
 pub(super) struct TapSource {

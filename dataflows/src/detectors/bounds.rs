@@ -57,12 +57,13 @@ impl Bounds {
             name: "static",
             summary: "values beyond fixed bounds",
             score: "0 within the bounds, 1 + distance beyond them; an anomaly from 1",
+            multivariate: false,
             parameters: vec![MIN, MAX],
             cost: "O(1)",
             state: "0",
             source: "elementary",
             construct: DetectorInfo::constructor(|params| {
-                Self::new(params.opt_number("min"), params.opt_number("max"))
+                Self::new(params.optional("min"), params.optional("max"))
             }),
         }
     }

@@ -2,16 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE, LEARNABLE};
-use crate::params::{Default, Kind, ParamError, Parameter, Range};
+use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE, LEARNABLE, WARMUP, WARMUP_RECORDS};
+use crate::params::{Kind, Literal, ParamError, Parameter, Range};
 use crate::EventTime;
 
 /// Scores a value by its distance, in standard deviations, from an exponentially weighted moving mean.
 ///
 /// Mean and variance follow Finch (2009), *Incremental calculation of weighted mean and variance*, equations 124
 /// and 143: with `d = x - mean`, `mean += alpha d` and `variance = (1 - alpha) (variance + alpha d²)`. The score is
-/// `|d| / sqrt(variance)`, before `x` is learned, and at most `1e9`: that is also the score of any change where the variance is 0, and of a value beyond
-/// `±1e150`, which is not learned, because its square is beyond what a number can hold.
+/// `|d| / sqrt(variance)`, before `x` is learned, and at most `1e9`: that is also the score of any change where the
+/// variance is 0, and of a value beyond `±1e150`, which is not learned, because its square is beyond what a number can
+/// hold.
+///
+/// # Examples
+///
+/// ```
+/// use tidewatch_dataflows::detectors::{Detector, EwmaZ};
+/// use tidewatch_dataflows::EventTime;
+///
+/// let detector = EwmaZ::new(0.5)?.warmup(2);
+/// let mut state = detector.start(0);
+/// let scores = [1.0, 3.0, 5.0].map(|value| detector.score(&mut state, EventTime::MIN, &[value]).score);
+/// assert_eq!(scores, [None, None, Some(3.0)]); // the mean is 2, the standard deviation 1
+/// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct EwmaZ {
     alpha: f64,
@@ -21,14 +35,8 @@ pub struct EwmaZ {
 const ALPHA: Parameter = Parameter::with_default(
     "alpha",
     Kind::Number(Range::FRACTION),
-    Default::Number(0.05),
+    Literal::Number(0.05),
     "weight of each new value: the mean reaches back about 1/alpha records",
-);
-const WARMUP: Parameter = Parameter::with_default(
-    "warmup",
-    Kind::Integer(1, u32::MAX as i64),
-    Default::Integer(30),
-    "records before the first score",
 );
 
 impl EwmaZ {
@@ -38,7 +46,12 @@ impl EwmaZ {
     ///
     /// [`ParamError`] if `alpha` is out of range.
     pub fn new(alpha: f64) -> Result<Self, ParamError> {
-        Ok(Self { alpha: ALPHA.number(alpha)?, warmup: 30 })
+        Ok(Self { alpha: ALPHA.number(alpha)?, warmup: WARMUP_RECORDS })
+    }
+
+    /// Scores after `records` records; the first one never has a score.
+    pub fn warmup(self, records: u32) -> Self {
+        Self { warmup: records, ..self }
     }
 
     pub(super) fn info() -> DetectorInfo {
@@ -46,20 +59,20 @@ impl EwmaZ {
             name: "ewma-z",
             summary: "values far from their exponentially weighted moving mean",
             score: "standard deviations from the mean; usually an anomaly from 4",
+            multivariate: false,
             parameters: vec![ALPHA, WARMUP],
             cost: "O(1)",
             state: "24",
             source: "Finch 2009, Incremental calculation of weighted mean and variance, eq. 124 and 143",
             construct: DetectorInfo::constructor(|params| {
-                let warmup = params.integer("warmup").and_then(|records| u32::try_from(records).ok());
-                Ok(Self { warmup: warmup.unwrap_or(30), ..Self::new(params.number("alpha"))? })
+                Ok(Self::new(params.value("alpha"))?.warmup(params.value("warmup")))
             }),
         }
     }
 }
 
 /// What [`EwmaZ`] remembers of one key.
-#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EwmaState {
     mean: f64,
     variance: f64,
@@ -140,7 +153,7 @@ mod tests {
             alpha in 0.005..0.9,
             values in prop::collection::vec(-1e3..1e3, 3..120),
         ) {
-            let fast = scores(EwmaZ { alpha, warmup: 2 }, &values);
+            let fast = scores(EwmaZ::new(alpha).unwrap().warmup(2), &values);
             for at in 2..values.len() {
                 let (mean, deviation) = moments_slow(alpha, &values[..at]);
                 let slow = (values[at] - mean).abs() / deviation;

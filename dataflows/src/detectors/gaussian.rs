@@ -5,18 +5,32 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, DetectorInfo, Score, LEARNABLE};
-use crate::params::{Default, Kind, ParamError, Parameter};
+use crate::params::{Kind, Literal, ParamError, Parameter};
 use crate::EventTime;
 
 /// Scores a value by its tail probability under a normal distribution fitted to a window of earlier values.
 ///
 /// This is the detector `windowedGaussian` of the Numenta Anomaly Benchmark. The score is `1 - Q(|x - mean| / std)`
 /// with `Q(z) = erfc(z / √2) / 2`: 0.5 for the mean itself, close to 1 far from it, and 0 for the very first value.
-/// A value beyond `±1e150` scores 1 and is not learned, because its square is beyond what a number can hold. `std` is the population's; where it is 0, `1e-6` takes its place. The window takes in every value until it holds
-/// `window` of them; from then on values gather until there are `step`, which then replace the oldest as many.
+/// A value beyond `±1e150` scores 1 and is not learned, because its square is beyond what a number can hold. `std` is
+/// the population's; where it is 0, `1e-6` takes its place. The window takes in every value until it holds `window` of
+/// them; from then on values gather until there are `step`, which then replace the oldest as many.
 ///
 /// The mean and the sum of squares follow Welford (1962), *Note on a method for calculating corrected sums of squares
 /// and products*, with each value while the window fills, and anew over the whole window at each step.
+///
+/// # Examples
+///
+/// ```
+/// use tidewatch_dataflows::detectors::{Detector, WindowedGaussian};
+/// use tidewatch_dataflows::EventTime;
+///
+/// let detector = WindowedGaussian::new(100, 10)?;
+/// let mut state = detector.start(0);
+/// let scores = [3.0, 3.0, 9.0].map(|value| detector.score(&mut state, EventTime::MIN, &[value]).score);
+/// assert_eq!(scores, [Some(0.0), Some(0.5), Some(1.0)]);
+/// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct WindowedGaussian {
     window: usize,
@@ -26,13 +40,13 @@ pub struct WindowedGaussian {
 const WINDOW: Parameter = Parameter::with_default(
     "window",
     Kind::Integer(1, 1_000_000),
-    Default::Integer(6400),
+    Literal::Integer(6400),
     "how many values the distribution is fitted to",
 );
 const STEP: Parameter = Parameter::with_default(
     "step",
     Kind::Integer(1, 1_000_000),
-    Default::Integer(100),
+    Literal::Integer(100),
     "by how many values a full window moves at once",
 );
 /// Stands in for the standard deviation of values that are all the same.
@@ -60,21 +74,21 @@ impl WindowedGaussian {
             name: "windowed-gaussian",
             summary: "values in the tails of a normal distribution fitted to a window",
             score: "1 - tail probability, in [0.5, 1]; usually an anomaly from 0.9999",
+            multivariate: false,
             parameters: vec![WINDOW, STEP],
             cost: "O(window / step)",
             state: "56 + 8 × (window + step)",
             source: "Lavin and Ahmad 2015, Evaluating Real-Time Anomaly Detection Algorithms: the Numenta Anomaly \
-                     Benchmark",
+                     Benchmark; Welford 1962, Note on a method for calculating corrected sums of squares and products",
             construct: DetectorInfo::constructor(|params| {
-                let records = |name| params.integer(name).and_then(|records| usize::try_from(records).ok());
-                Self::new(records("window").unwrap_or(6400), records("step").unwrap_or(100))
+                Self::new(params.value("window"), params.value("step"))
             }),
         }
     }
 }
 
 /// What [`WindowedGaussian`] remembers of one key.
-#[derive(Clone, Debug, std::default::Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GaussianState {
     /// The window, then the values that gather for the next step.
     values: VecDeque<f64>,
@@ -82,7 +96,7 @@ pub struct GaussianState {
 }
 
 /// Number, mean and sum of squared distances from the mean.
-#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Moments {
     number: u32,
     mean: f64,

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE};
-use crate::params::{Default, Kind, ParamError, Parameter, Range};
+use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE, WARMUP};
+use crate::params::{Kind, Literal, ParamError, Parameter, Range};
 use crate::EventTime;
 
 /// Scores a value by how far it lies beyond every value before it.
@@ -11,6 +11,19 @@ use crate::EventTime;
 /// With `r = max - min` of the values so far, the normal range is `[min - tolerance r, max + tolerance r]`. The score
 /// is 0 inside and `distance / r` outside, at most `1e9`: that is also the score of any new value where `r` is 0.
 /// The value is learned after it was scored, so a range that was left once has grown.
+///
+/// # Examples
+///
+/// ```
+/// use tidewatch_dataflows::detectors::{Detector, RunningRange};
+/// use tidewatch_dataflows::EventTime;
+///
+/// let detector = RunningRange::new(0.25, 2)?;
+/// let mut state = detector.start(0);
+/// let scores = [0.0, 4.0, 5.0, 8.75].map(|value| detector.score(&mut state, EventTime::MIN, &[value]).score);
+/// assert_eq!(scores, [None, None, Some(0.0), Some(0.5)]);
+/// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RunningRange {
     tolerance: f64,
@@ -20,14 +33,8 @@ pub struct RunningRange {
 const TOLERANCE: Parameter = Parameter::with_default(
     "tolerance",
     Kind::Number(Range::NON_NEGATIVE),
-    Default::Number(0.05),
+    Literal::Number(0.05),
     "how far beyond the range is still normal, as a fraction of the range",
-);
-const WARMUP: Parameter = Parameter::with_default(
-    "warmup",
-    Kind::Integer(1, u32::MAX as i64),
-    Default::Integer(30),
-    "records before the first score",
 );
 
 impl RunningRange {
@@ -46,20 +53,20 @@ impl RunningRange {
             name: "running-range",
             summary: "values beyond all that were seen before",
             score: "distance beyond the range seen so far, in widths of that range; an anomaly above 0",
+            multivariate: false,
             parameters: vec![TOLERANCE, WARMUP],
             cost: "O(1)",
             state: "24",
             source: "elementary",
             construct: DetectorInfo::constructor(|params| {
-                let warmup = params.integer("warmup").and_then(|records| u32::try_from(records).ok());
-                Self::new(params.number("tolerance"), warmup.unwrap_or(30))
+                Self::new(params.value("tolerance"), params.value("warmup"))
             }),
         }
     }
 }
 
 /// What [`RunningRange`] remembers of one key.
-#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RangeState {
     min: f64,
     max: f64,

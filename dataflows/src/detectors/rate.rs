@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Detector, DetectorInfo, Score};
-use crate::params::{Default, Kind, ParamError, Parameter};
+use crate::params::{Kind, Literal, ParamError, Parameter};
 use crate::{EventTime, Span};
 
 /// Scores a value by how fast it changed: `|x - previous| / (elapsed / per)`.
@@ -11,13 +11,26 @@ use crate::{EventTime, Span};
 /// The previous value is that of the last record with an earlier time, in the order of partition and offset, so that
 /// records of one time are all compared with the same one and never with each other. The detector is warming until
 /// there is one.
+///
+/// # Examples
+///
+/// ```
+/// use tidewatch_dataflows::detectors::{Detector, RateOfChange};
+/// use tidewatch_dataflows::EventTime;
+///
+/// let detector = RateOfChange::new("1s")?;
+/// let mut state = detector.start(0);
+/// let mut score = |ms, value| detector.score(&mut state, EventTime::from_millis(ms).unwrap(), &[value]).score;
+/// assert_eq!([score(0, 7.0), score(500, 4.0)], [None, Some(6.0)]);
+/// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct RateOfChange {
     per_micros: f64,
 }
 
 const PER: Parameter =
-    Parameter::with_default("per", Kind::Span, Default::Text("1s"), "the time to which a change is scaled");
+    Parameter::with_default("per", Kind::Span, Literal::Text("1s"), "the time to which a change is scaled");
 
 impl RateOfChange {
     /// A detector of changes, each scaled to the span `per`.
@@ -37,19 +50,18 @@ impl RateOfChange {
             name: "rate-of-change",
             summary: "values that change too fast",
             score: "change of the value per `per`, without sign",
+            multivariate: false,
             parameters: vec![PER],
             cost: "O(1)",
             state: "48",
             source: "elementary",
-            construct: DetectorInfo::constructor(|params| {
-                Self::new(params.span("per").unwrap_or(Span::from_secs(1)))
-            }),
+            construct: DetectorInfo::constructor(|params| Self::new(params.value::<Span>("per"))),
         }
     }
 }
 
 /// What [`RateOfChange`] remembers of one key.
-#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RateState {
     /// The last record.
     last: Option<(EventTime, f64)>,

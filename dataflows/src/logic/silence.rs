@@ -70,12 +70,13 @@ impl Silence {
             name: "no-record",
             summary: "keys that have fallen silent",
             score: "seconds of silence, once per silence; any score is usually an anomaly",
+            multivariate: false,
             parameters: vec![AFTER],
             cost: "O(1)",
             state: "16",
             source: "elementary",
             construct: Arc::new(|params, selection| {
-                let silence = Self::new(params.span("after").unwrap_or(Span::ZERO))?;
+                let silence = Self::new(params.value("after"))?;
                 Ok(silence.select(selection).erased())
             }),
         }

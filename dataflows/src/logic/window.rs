@@ -11,8 +11,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use super::Logic;
-use crate::params::{Default, Kind, ParamError, Parameter, Params, Range};
+use crate::params::{Kind, Literal, ParamError, Parameter, Params, Range};
+use crate::pipelines::OperatorInfo;
 use crate::state::{restore, save, StateError};
 use crate::{EventTime, Key, Record, Span};
 
@@ -29,7 +32,7 @@ const FILL: u32 = 10_000;
 
 /// What an empty window between or after windows with records becomes. Before the first record there are no windows,
 /// nor are there in a silence once [`Window::fill`] empty ones were filled.
-#[derive(Clone, Copy, Debug, std::default::Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Gap {
     /// Nothing.
     #[default]
@@ -89,20 +92,20 @@ impl Window {
         Parameter::with_default(
             "aggregate",
             Kind::Choice(&["mean", "sum", "min", "max", "last", "count", "rate", "quantile"]),
-            Default::Text("mean"),
+            Literal::Text("mean"),
             "what a window's values become",
         ),
         Self::QUANTILE,
         Parameter::with_default(
             "missing",
             Kind::Choice(&["skip", "zero", "hold", "alert"]),
-            Default::Text("skip"),
+            Literal::Text("skip"),
             "what an empty window becomes",
         ),
         Parameter::with_default(
             "fill",
             Kind::Integer(1, 1_000_000),
-            Default::Integer(FILL as i64),
+            Literal::Integer(FILL as i64),
             "how many empty windows in a row \"missing\" applies to; further ones are skipped",
         ),
     ];
@@ -137,20 +140,28 @@ impl Window {
         Ok(Self { every: every.micros(), panes, aggregate, gap, fill: FILL })
     }
 
+    pub(super) fn info() -> OperatorInfo {
+        OperatorInfo {
+            name: "window",
+            parameters: Self::PARAMETERS.to_vec(),
+            construct: Arc::new(|params| Ok(Self::from_params(params)?.erased())),
+        }
+    }
+
     /// Reads a window as declared in [`Window::PARAMETERS`].
     ///
     /// # Errors
     ///
     /// As [`Window::new`], and if `quantile` is given without being the aggregate, or the other way round.
     pub fn from_params(params: &Params) -> Result<Self, ParamError> {
-        let every = params.span("every").unwrap_or(Span::ZERO);
-        let gap = match params.text("missing") {
-            Some("zero") => Gap::Zero,
-            Some("hold") => Gap::Hold,
-            Some("alert") => Gap::Alert,
+        let every = params.value("every");
+        let gap = match params.value("missing") {
+            "zero" => Gap::Zero,
+            "hold" => Gap::Hold,
+            "alert" => Gap::Alert,
             _ => Gap::Skip,
         };
-        let aggregate = match (params.text("aggregate").unwrap_or("mean"), params.opt_number("quantile")) {
+        let aggregate = match (params.value("aggregate"), params.optional("quantile")) {
             ("quantile", Some(quantile)) => Aggregate::Quantile(quantile),
             ("quantile", None) => {
                 return Err(ParamError::Missing { name: "quantile", doc: Self::QUANTILE.doc });
@@ -167,8 +178,8 @@ impl Window {
             ("rate", None) => Aggregate::Rate,
             _ => Aggregate::Mean,
         };
-        let fill = params.integer("fill").and_then(|windows| u32::try_from(windows).ok()).unwrap_or(FILL);
-        Ok(Self::new(params.span("size").unwrap_or(every), every, aggregate, gap)?.fill(fill))
+        let size = params.optional("size").unwrap_or(every);
+        Ok(Self::new(size, every, aggregate, gap)?.fill(params.value("fill")))
     }
 
     /// Sets what an empty window becomes; it is skipped unless said otherwise.

@@ -14,15 +14,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::{Scope, StreamVec};
 use timely::progress::operate::FrontierInterest;
 
+use super::ports::{port, Port};
 use crate::EventTime;
 
 /// How many bytes of rows a source worker may have in channels, at most.
@@ -99,7 +97,7 @@ struct Line<'scope> {
 /// An operator that is built when nobody can add a consumer any more.
 struct Loose<'scope> {
     builder: OperatorBuilder<'scope, EventTime>,
-    output: Output<EventTime, Vec<Told>>,
+    output: Port<Told>,
     notices: Vec<StreamVec<'scope, EventTime, Notice>>,
 }
 
@@ -109,7 +107,7 @@ impl<'scope> Credits<'scope> {
         scope: Scope<'scope, EventTime>,
     ) -> (Self, StreamVec<'scope, EventTime, Told>, Rc<Cell<usize>>) {
         let mut builder = OperatorBuilder::new("Credits".to_owned(), scope);
-        let (output, told) = builder.new_output();
+        let (output, told) = port(&mut builder);
         let consumers = Rc::new(Cell::new(0));
         let loose = RefCell::new(Some(Loose { builder, output, notices: Vec::new() }));
         (Self(vec![Rc::new(Line { consumers: consumers.clone(), loose })]), told, consumers)
@@ -140,8 +138,7 @@ impl Drop for Line<'_> {
 
 impl Loose<'_> {
     fn build(self) {
-        let Self { mut builder, output, notices } = self;
-        let mut output = OutputBuilder::<_, CapacityContainerBuilder<Vec<Told>>>::from(output);
+        let Self { mut builder, mut output, notices } = self;
         let mut inputs: Vec<_> = notices
             .into_iter()
             .map(|notices| {

@@ -15,31 +15,27 @@ mod eager;
 mod group;
 mod sight;
 mod state;
+mod work;
 
-use std::cell::Cell;
 use std::rc::Rc;
 
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::CapabilitySet;
 use timely::dataflow::StreamVec;
-use timely::progress::Antichain;
 use timely::ExchangeData;
 
 pub use buckets::{Buckets, PartitionNumber, Row, Run, Stretch};
 pub use eager::Eager;
 use eager::Provisions;
-use group::Outputs;
 use state::KeyedState;
+use work::{Ports, Work};
 
-use super::credits::{Meter, Notice};
+use super::credits::Meter;
+use super::ports::port_of;
 use super::records::by_key_group;
 use super::Records;
 use crate::event::{Emission, KeyEvent, Ranked, Revision};
 use crate::record::KEY_GROUPS;
-use crate::underway::tell_by;
 use crate::{EventTime, Logic, Record};
 
 /// How much keyed state there may be, over all key groups; each group has an equal share.
@@ -147,111 +143,39 @@ impl<'scope> Records<'scope> {
         let scope = self.rows.scope();
         let mut builder = OperatorBuilder::new("Keyed".to_owned(), scope);
         let activator = Rc::new(scope.activator_for(builder.operator_info().address));
-        let mut meter = Meter::new(scope.index(), scope.peers(), self.width, self.ahead);
+        let meter = Meter::new(scope.index(), scope.peers(), self.width, self.ahead);
         let mut rows = builder.new_input(self.rows, by_key_group());
         let mut ends = builder.new_input(self.ends, Exchange::new(|(worker, _): &(u64, EventTime)| *worker));
         // The ends say when timers stop; they must not hold time back.
-        let from_rows = [(0, Antichain::from_elem(Default::default()))];
-        let (emitted_output, emitted) = builder.new_output_connection(from_rows.clone());
-        let (evicted_output, evicted) = builder.new_output_connection(from_rows.clone());
-        let (said_output, provisional) = builder.new_output_connection(from_rows.clone());
+        let (emitted_port, emitted) = port_of(0, &mut builder);
+        let (evicted_port, evicted) = port_of(0, &mut builder);
+        let (said_port, provisional) = port_of(0, &mut builder);
         // An operator whose inputs have ended is shut down: those who hear the notices must outlive the rows.
-        let (notices_output, notices) = builder.new_output_connection(from_rows);
+        let (notices_port, notices) = port_of(0, &mut builder);
         self.credits.consumer(notices);
-        let mut emitted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(emitted_output);
-        let mut evicted_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(evicted_output);
-        let mut said_output = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(said_output);
-        let mut notices_output =
-            OutputBuilder::<_, CapacityContainerBuilder<Vec<Notice>>>::from(notices_output);
+        let ports =
+            Ports { emitted: emitted_port, evicted: evicted_port, said: said_port, notices: notices_port };
         let (width, tally, pressure) = (self.width, self.tally, self.pressure);
 
         builder.build(move |mut capabilities| {
             capabilities.truncate(3);
-            let mut capabilities = Some(capabilities);
-            let mut state = KeyedState::new(width, logic, limits, eager);
-            let mut end = EventTime::MIN;
-            let mut keys = 0;
-            let none = CapabilitySet::new();
-
+            let mut work = Work {
+                state: KeyedState::new(width, logic, limits, eager),
+                meter,
+                ports,
+                capabilities: capabilities.try_into().ok(),
+                end: EventTime::MIN,
+                tally,
+                keys: 0,
+                pressure,
+                activator,
+            };
             move |frontiers| {
-                rows.for_each(|_, batch| {
-                    meter.accept(batch.origin().dictionary, batch.len());
-                    state.accept(batch);
+                rows.for_each(|_, batch| work.accept(batch));
+                ends.for_each(|_, times| {
+                    work.end = times.drain(..).fold(work.end, |end, (_, time)| end.max(time))
                 });
-                ends.for_each(|_, times| end = times.drain(..).fold(end, |end, (_, time)| end.max(time)));
-
-                if let (Some(eager), Some([.., say_at])) = (&mut state.eager, capabilities.as_deref()) {
-                    // At once: whoever reads it need not wait.
-                    said_output.activate().session(say_at).give_iterator(eager.revisions());
-                }
-
-                // Go as far as the frontier allows; past the end only when every source worker has said where it is.
-                let (limit, is_end) = match frontiers[0].frontier().first() {
-                    // What leaves, leaves in whole milliseconds.
-                    Some(frontier) => (frontier.floor_ms(), false),
-                    None if frontiers[1].is_empty() => (end.floor_ms(), true),
-                    None => (state.reached(), false),
-                };
-                let Some([emit_at, evict_at, say_at]) = capabilities.as_deref_mut() else { return };
-                let mut evictions = Vec::new();
-                let mut arrived = true;
-                let wants = limit > state.reached() || is_end;
-                let must_wait = wants && pressure.must_wait(&activator);
-                let sight = state.sight.clone();
-                if wants && !must_wait {
-                    let _telling = tell_by(sight.clone());
-                    let emitted = Cell::new(0);
-                    let mut output = emitted_output.activate();
-                    let mut session = output.session(emit_at);
-                    let mut eager = state.eager.take();
-                    let mut emit = |number, emission| {
-                        emitted.set(emitted.get() + 1);
-                        if let Some(eager) = &mut eager {
-                            eager.confirm(number, &emission);
-                        }
-                        session.give(emission);
-                    };
-                    let mut out = Outputs { emit: &mut emit, evicted: &mut evictions, sight: &sight };
-                    let (records, done) = state.advance(limit, &emitted, &mut out);
-                    arrived = done;
-                    tally.scored.add(records);
-                    if is_end && arrived {
-                        tally.scored.add(state.finish(end, &mut out));
-                    }
-                    if let Some(eager) = &mut eager {
-                        let passed = if is_end && arrived { EventTime::MAX } else { state.reached() };
-                        eager.pass(passed, &evictions, &state.logic, &state.groups);
-                        said_output.activate().session(say_at).give_iterator(eager.revisions());
-                    }
-                    state.eager = eager;
-                    state.prune(&evictions);
-                }
-                let behind = must_wait || !arrived;
-                {
-                    let mut output = notices_output.activate();
-                    let mut session = output.session(&none);
-                    meter.tell(state.waiting(), state.reached(), behind, &mut |notice| session.give(notice));
-                }
-                tally.evicted.add(evictions.len() as u64);
-                tally.keys.add(state.groups.keys() as u64);
-                tally.keys.subtract(std::mem::replace(&mut keys, state.groups.keys() as u64));
-                evicted_output
-                    .activate()
-                    .session(evict_at)
-                    .give_iterator(evictions.into_iter().map(|(_, event)| event));
-
-                // Nothing before what was reached will be emitted any more.
-                if is_end && arrived && !must_wait {
-                    capabilities = None;
-                } else if state.reached() > *emit_at.time() {
-                    emit_at.downgrade(&state.reached());
-                    evict_at.downgrade(&state.reached());
-                    say_at.downgrade(&state.reached());
-                }
-                if !arrived {
-                    // Others on this worker have their turn first, those downstream among them.
-                    activator.activate();
-                }
+                work.go_on(frontiers[0].frontier().first().copied(), frontiers[1].is_empty());
             }
         });
         KeyedStreams { emitted, evicted, provisional }

@@ -5,11 +5,11 @@ use proptest::prelude::*;
 use super::super::group::Outputs;
 use super::super::{KeyedState, Limits};
 use super::*;
-use crate::detectors::Catalogue;
+use crate::detectors;
 use crate::event::{Change, RevisionId};
 use crate::logic::window::{sliding, tumbling};
 use crate::logic::{silent_for, DynLogic, Every, Gap, Selection, Threshold, Verdict};
-use crate::params::{Default as Unsaid, Given, Kind, Params};
+use crate::params::{Given, Kind, Params};
 use crate::record::{Dictionary, Offset, Origin};
 use crate::state::StateError;
 use crate::{Key, RowBatch, Span};
@@ -56,14 +56,14 @@ impl Logic for Later {
 
 /// The detector with a short warming phase; what it requires gets a value that makes it speak.
 fn detector(name: &str) -> Boxed {
-    let catalogue = Catalogue::default();
-    let info = catalogue.get(name).unwrap();
+    let detectors = detectors::built_in();
+    let info = detectors.get(name).unwrap();
     let given = info.parameters.iter().filter_map(|parameter| {
         let value = match (parameter.name, &parameter.kind) {
             ("warmup" | "step", _) => Given::Integer(2),
             ("window", _) => Given::Integer(7),
             (_, Kind::Span) => Given::Text("3ms".to_owned()),
-            _ if matches!(parameter.default, Unsaid::Required) || name == "static" => Given::Number(1.0),
+            _ if parameter.is_required() || name == "static" => Given::Number(1.0),
             _ => return None,
         };
         Some((parameter.name.to_owned(), value))
@@ -74,7 +74,7 @@ fn detector(name: &str) -> Boxed {
 }
 
 fn names() -> Vec<&'static str> {
-    Catalogue::default().iter().map(|info| info.name).collect()
+    detectors::built_in().names().collect()
 }
 
 /// Every detector by itself, and logics with timers, hysteresis, several series, and emissions in the future.
