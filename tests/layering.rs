@@ -33,7 +33,7 @@ const ARROWS: [Forbidden; 5] = [
     Forbidden { module: "dataflows/src/logic", words: &["timely"], reason: "logics know no dataflow" },
     Forbidden {
         module: "connectors/src",
-        words: &["dataflows::detectors", "dataflows::logic", "dataflows::pipelines"],
+        words: &["dataflows::detectors", "dataflows::logic", "dataflows::operators", "dataflows::pipelines"],
         reason: "connectors move records and events; they do not look into them",
     },
     Forbidden { module: "src", words: &["crate::main"], reason: "nothing depends on the binary" },

@@ -2,7 +2,7 @@
 
 use std::ops::{Add, Range};
 
-use tidewatch_dataflows::operators::by_key_group;
+use tidewatch_dataflows::flow::by_key_group;
 use tidewatch_dataflows::record::{Offset, Origin, RowBatch};
 use tidewatch_dataflows::{EventTime, PartitionId};
 use timely::container::CapacityContainerBuilder;

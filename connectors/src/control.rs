@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tidewatch_dataflows::operators::{Pressure, Tally};
+use tidewatch_dataflows::flow::{Pressure, Tally};
 use tidewatch_dataflows::{EventTime, PartitionId};
 use timely::dataflow::ProbeHandle;
 use xxhash_rust::xxh3::xxh3_64;

@@ -9,8 +9,8 @@ mod writer;
 
 use std::collections::BTreeMap;
 
-use tidewatch_dataflows::operators::ports::port;
-use tidewatch_dataflows::operators::Pressure;
+use tidewatch_dataflows::flow::ports::port;
+use tidewatch_dataflows::flow::Pressure;
 use tidewatch_dataflows::{Event, EventTime};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};

@@ -18,9 +18,9 @@ mod turns;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tidewatch_dataflows::operators::credits::{Credits, Told};
-use tidewatch_dataflows::operators::ports::port;
-use tidewatch_dataflows::operators::Records;
+use tidewatch_dataflows::flow::credits::{Credits, Told};
+use tidewatch_dataflows::flow::ports::port;
+use tidewatch_dataflows::flow::Records;
 use tidewatch_dataflows::record::{Dictionary, RowBatch};
 use tidewatch_dataflows::{Event, EventTime};
 use timely::container::NoopBuilder;

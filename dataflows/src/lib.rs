@@ -5,6 +5,7 @@
 pub mod catalogue;
 pub mod detectors;
 pub mod event;
+pub mod flow;
 pub mod logic;
 pub mod operators;
 pub mod params;

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use tidewatch_dataflows::operators::tally::Counter;
-use tidewatch_dataflows::operators::Tally;
+use tidewatch_dataflows::flow::tally::Counter;
+use tidewatch_dataflows::flow::Tally;
 use tidewatch_dataflows::EventTime;
 
 /// What ingest counts, over all workers of a process.

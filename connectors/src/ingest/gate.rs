@@ -1,11 +1,11 @@
-//! Whether a worker may read on, or must wait for those who take its rows (`operators/credits.rs` has the protocol), or for
+//! Whether a worker may read on, or must wait for those who take its rows (`flow/credits.rs` has the protocol), or for
 //! the watermarks under which it has rejected records, which wait for them in sinks.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use tidewatch_dataflows::operators::credits::{self, News, Told};
+use tidewatch_dataflows::flow::credits::{self, News, Told};
 use tidewatch_dataflows::EventTime;
 
 use crate::Control;
@@ -129,7 +129,7 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use tidewatch_dataflows::operators::credits::Notice;
+    use tidewatch_dataflows::flow::credits::Notice;
 
     use super::*;
 

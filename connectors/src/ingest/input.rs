@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidewatch_dataflows::operators::keyed::Buckets;
+use tidewatch_dataflows::flow::PARTITIONS;
 use tidewatch_dataflows::Span;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -194,10 +194,9 @@ impl Input {
 
 /// Refuses more partitions than keyed state can tell apart: `all` with the `found` ones of `source`.
 fn bounded(source: &str, found: usize, all: usize) -> Result<(), Error> {
-    const MOST: usize = Buckets::PARTITIONS;
-    match all > MOST {
+    match all > PARTITIONS {
         true => Err(Error::Configuration(format!(
-            "source \"{source}\" has {found} partitions, and all sources together {all}, where no more than {MOST} may be: \
+            "source \"{source}\" has {found} partitions, and all sources together {all}, where no more than {PARTITIONS} may be: \
              read some of them in another run"
         ))),
         false => Ok(()),

@@ -30,11 +30,10 @@ use eager::Provisions;
 use state::KeyedState;
 use work::{Ports, Work};
 
-use super::credits::Meter;
-use super::ports::port_of;
-use super::records::by_key_group;
-use super::Records;
 use crate::event::{Emission, KeyEvent, Ranked, Revision};
+use crate::flow::credits::Meter;
+use crate::flow::ports::port_of;
+use crate::flow::{by_key_group, Records};
 use crate::record::KEY_GROUPS;
 use crate::{EventTime, Logic, Record};
 

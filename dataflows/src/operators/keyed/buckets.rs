@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::flow::PARTITIONS;
 use crate::record::{recycle, KeyNumber, Offset, PartitionId, Rows};
 use crate::EventTime;
 
@@ -28,6 +29,7 @@ const INDEX_MASK: u64 = (1 << PARTITION_SHIFT) - 1;
 /// How many bits of its offset a row keeps: 32, and those of its index of arrival.
 const OFFSET_BITS: u32 = 32 + PARTITION_SHIFT;
 const PARTITION_MASK: u64 = (1 << TIME_SHIFT) - (1 << PARTITION_SHIFT);
+const _: () = assert!(PARTITIONS == 1 << (TIME_SHIFT - PARTITION_SHIFT), "each has a number");
 
 /// Buffers rows until the frontier has passed them.
 #[derive(Debug)]
@@ -55,9 +57,6 @@ fn millisecond(time: EventTime) -> i64 {
 }
 
 impl Buckets {
-    /// How many partitions the rows may be of.
-    pub const PARTITIONS: usize = 1 << (TIME_SHIFT - PARTITION_SHIFT);
-
     /// Room for rows of `width` values.
     pub fn new(width: usize) -> Self {
         Self {
@@ -332,7 +331,7 @@ impl Partitions {
             Ok(at) => at,
             Err(at) => {
                 let number = self.sorted.len() as u64;
-                assert!(self.sorted.len() < Buckets::PARTITIONS, "whoever lists partitions lists no more");
+                assert!(self.sorted.len() < PARTITIONS, "whoever lists partitions lists no more");
                 self.sorted.insert(at, (partition, number));
                 self.ranks.push(0);
                 for (rank, (_, number)) in self.sorted.iter().enumerate() {

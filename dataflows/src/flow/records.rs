@@ -15,6 +15,9 @@ use super::{Pressure, Tally};
 use crate::record::{KeyGroup, KeyNumber, RowBatch};
 use crate::EventTime;
 
+/// Of how many partitions the records of a stream may be: as many as a waiting row can name.
+pub const PARTITIONS: usize = 1 << 21;
+
 /// A stream of records, and what keyed state needs to know beside them.
 #[derive(Clone)]
 pub struct Records<'scope> {

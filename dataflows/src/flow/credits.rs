@@ -120,7 +120,7 @@ impl<'scope> Credits<'scope> {
     }
 
     /// Adds a consumer, which gives these notices.
-    pub(super) fn consumer(self, notices: StreamVec<'scope, EventTime, Notice>) {
+    pub(crate) fn consumer(self, notices: StreamVec<'scope, EventTime, Notice>) {
         for line in self.0 {
             if let Some(loose) = &mut *line.loose.borrow_mut() {
                 loose.notices.push(notices.clone());
@@ -162,7 +162,7 @@ impl Loose<'_> {
 }
 
 /// What a consumer of rows has accepted and holds, and what of it others must know.
-pub(super) struct Meter {
+pub(crate) struct Meter {
     index: u64,
     peers: u64,
     width: usize,
@@ -174,13 +174,13 @@ pub(super) struct Meter {
 
 impl Meter {
     /// A consumer on worker `index` of `peers` of rows of `width` values, of which `ahead` bytes may wait.
-    pub(super) fn new(index: usize, peers: usize, width: usize, ahead: usize) -> Self {
+    pub(crate) fn new(index: usize, peers: usize, width: usize, ahead: usize) -> Self {
         let (index, peers, limit) = (index as u64, peers as u64, limit(width, ahead) as u64);
         Self { index, peers, width, limit, accepted: Vec::new(), told: (0, EventTime::MIN) }
     }
 
     /// Takes note of rows that were taken from the channel.
-    pub(super) fn accept(&mut self, dictionary: u32, rows: usize) {
+    pub(crate) fn accept(&mut self, dictionary: u32, rows: usize) {
         match self.accepted.iter_mut().find(|(known, _)| *known == dictionary) {
             Some((_, accepted)) => *accepted += rows as u64,
             None => self.accepted.push((dictionary, rows as u64)),
@@ -188,7 +188,7 @@ impl Meter {
     }
 
     /// Gives what others must know, now that `rows` rows wait for `frontier`, or for work to be done that is `behind` it.
-    pub(super) fn tell(
+    pub(crate) fn tell(
         &mut self,
         rows: usize,
         frontier: EventTime,
