@@ -19,14 +19,6 @@ pub struct Pace {
     pub dictionary: usize,
 }
 
-impl Pace {
-    /// How many records are read from a partition before another one has its turn, if `peers` workers share them: each should
-    /// get enough at a time.
-    pub(super) fn turn(&self, peers: usize) -> usize {
-        self.batch * peers.div_ceil(4)
-    }
-}
-
 impl Default for Pace {
     fn default() -> Self {
         Self { batch: RowBatch::CAPACITY, shuffle: None, dictionary: Dictionary::GENERATION }
@@ -75,13 +67,20 @@ impl Asking {
 
 /// Whose turn it is to be read.
 pub(super) struct Turns {
-    pub(super) pace: Pace,
+    pace: Pace,
+    records: usize,
     random: u64,
 }
 
 impl Turns {
-    pub(super) fn new(pace: Pace) -> Self {
-        Self { pace, random: pace.shuffle.unwrap_or(0) }
+    /// At this pace, with records that `peers` workers share: each should get enough at a time.
+    pub(super) fn new(pace: Pace, peers: usize) -> Self {
+        Self { pace, records: pace.batch * peers.div_ceil(4), random: pace.shuffle.unwrap_or(0) }
+    }
+
+    /// How many records are read in a turn.
+    pub(super) fn records(&self) -> usize {
+        self.records
     }
 
     /// The feed to read next, of those that may have something and may be read.
