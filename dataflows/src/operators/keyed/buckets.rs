@@ -82,6 +82,25 @@ impl Buckets {
     #[inline(always)]
     pub fn push(&mut self, time: EventTime, stretch: Stretch, key: KeyNumber, offset: u32, values: &[f64]) {
         self.len += 1;
+        self.put(time, stretch, key, offset, values);
+    }
+
+    /// The same for many rows, which are counted once.
+    #[inline(always)]
+    pub(super) fn extend<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (EventTime, Stretch, KeyNumber, u32, &'a [f64])>,
+    ) {
+        let mut count = 0;
+        for (time, stretch, key, offset, values) in rows {
+            count += 1;
+            self.put(time, stretch, key, offset, values);
+        }
+        self.len += count;
+    }
+
+    #[inline(always)]
+    fn put(&mut self, time: EventTime, stretch: Stretch, key: KeyNumber, offset: u32, values: &[f64]) {
         let millisecond = millisecond(time);
         let bucket = millisecond >> 5;
         let micros = time.micros().wrapping_sub(bucket.wrapping_mul(BUCKET_MICROS)) as u64;

@@ -61,12 +61,19 @@ impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
         }
         let partition = self.buckets.partition(batch.origin().partition);
         let common = batch.upper();
-        let mut stretch = partition.stretch(common.unwrap_or_default());
-        for (row, (head, values)) in batch.rows().enumerate() {
-            if common.is_none() {
-                stretch = partition.stretch((batch.offset(row).0 >> 32) as u32);
+        match common {
+            Some(upper) => {
+                let stretch = partition.stretch(upper);
+                self.buckets.extend(
+                    batch.rows().map(|(head, values)| {
+                        (head.time, stretch, recoded.own(head.key), head.offset, values)
+                    }),
+                );
             }
-            self.buckets.push(head.time, stretch, recoded.own(head.key), head.offset, values);
+            None => self.buckets.extend(batch.rows().enumerate().map(|(row, (head, values))| {
+                let stretch = partition.stretch((batch.offset(row).0 >> 32) as u32);
+                (head.time, stretch, recoded.own(head.key), head.offset, values)
+            })),
         }
         if let Some(newest) = batch.newest() {
             self.sight.reach(partition, batch.origin().partition, newest);
