@@ -4,20 +4,19 @@
 //! concerns the whole run (whether it is interrupted, what is drained, the totals) is derived from all of them.
 
 mod counts;
+mod local;
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tidewatch_dataflows::flow::{Pressure, Tally};
+use tidewatch_dataflows::flow::Tally;
 use tidewatch_dataflows::{EventTime, PartitionId};
-use timely::dataflow::ProbeHandle;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::ingest::{Quarantine, Table};
+use crate::ingest::Quarantine;
 use crate::{lock, Error, Partition};
 pub use counts::{Counts, Totals};
 
@@ -75,77 +74,7 @@ pub struct Bulletin {
     pub totals: Totals,
 }
 
-thread_local! {
-    static CURRENT: RefCell<Option<Local>> = const { RefCell::new(None) };
-}
-
-/// What a worker thread knows of its run.
-struct Local {
-    control: Control,
-    probes: Vec<ProbeHandle<EventTime>>,
-    ingests: usize,
-    pressure: Pressure,
-    /// Of each dataflow, by its number.
-    standings: BTreeMap<usize, Table>,
-}
-
 impl Control {
-    /// Makes this the control of the dataflows that the current thread builds from now on.
-    pub fn install(&self) {
-        self.0.start.get_or_init(Instant::now);
-        self.0.workers.fetch_add(1, Ordering::Relaxed);
-        let local = Local {
-            control: self.clone(),
-            probes: Vec::new(),
-            ingests: 0,
-            pressure: Pressure::default(),
-            standings: BTreeMap::new(),
-        };
-        CURRENT.with(|current| *current.borrow_mut() = Some(local));
-    }
-
-    /// The control that this thread's dataflows share; a new one, if nobody runs them.
-    pub fn current() -> Self {
-        CURRENT
-            .with(|current| current.borrow().as_ref().map(|local| local.control.clone()).unwrap_or_default())
-    }
-
-    /// A number for an ingest operator, the same on every worker that builds the same dataflows.
-    pub(crate) fn next_ingest() -> usize {
-        CURRENT.with(|current| {
-            current.borrow_mut().as_mut().map_or(0, |local| {
-                local.ingests += 1;
-                local.ingests
-            })
-        })
-    }
-
-    /// What is on its way from this worker to sinks.
-    pub(crate) fn pressure() -> Pressure {
-        CURRENT
-            .with(|current| current.borrow().as_ref().map(|local| local.pressure.clone()).unwrap_or_default())
-    }
-
-    /// How the partitions of a dataflow of this worker stand.
-    pub(crate) fn standings(dataflow: usize) -> Table {
-        CURRENT.with(|current| {
-            let mut current = current.borrow_mut();
-            current
-                .as_mut()
-                .map(|local| local.standings.entry(dataflow).or_default().clone())
-                .unwrap_or_default()
-        })
-    }
-
-    /// Has the run wait, when it is interrupted, until `probe` has passed what was final.
-    pub(crate) fn await_probe(probe: ProbeHandle<EventTime>) {
-        CURRENT.with(|current| {
-            if let Some(local) = current.borrow_mut().as_mut() {
-                local.probes.push(probe);
-            }
-        });
-    }
-
     /// Says what stands for the run, in all its processes and in no other run. Only the first call counts.
     pub fn begin(&self, run: u64) {
         // It is the same number.
@@ -327,15 +256,7 @@ impl Control {
         if *lock(&self.0.frozen) + elsewhere < peers {
             return false;
         }
-        let watermark = self.watermark();
-        CURRENT.with(|current| {
-            current.borrow().as_ref().is_none_or(|local| {
-                local.probes.iter().all(|probe| match watermark {
-                    Some(watermark) => !probe.less_than(&watermark),
-                    None => probe.done(),
-                })
-            })
-        })
+        Self::have_probes_passed(self.watermark())
     }
 
     /// How this process stands.
