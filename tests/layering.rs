@@ -12,8 +12,8 @@ struct Forbidden {
 
 /// The modules of `connectors/src` that are connectors, and those that all of them may use.
 const CONNECTORS: [&str; 6] = ["blackhole", "file", "generator", "memory", "recording", "stdio"];
-const SHARED: [&str; 10] =
-    ["control", "egress", "error", "format", "ingest", "journal", "lib", "schema", "sink", "source"];
+const SHARED: [&str; 11] =
+    ["control", "egress", "error", "format", "ingest", "journal", "lib", "schema", "sink", "source", "store"];
 
 const ARROWS: [Forbidden; 5] = [
     Forbidden {

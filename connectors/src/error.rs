@@ -5,6 +5,8 @@ use std::io;
 use tidewatch_dataflows::params::ParamError;
 use tidewatch_dataflows::EventTime;
 
+use crate::store::Epoch;
+
 /// Why a source, a sink or the ingest of a record failed for good.
 ///
 /// A malformed record is never one of these: it is a dead letter.
@@ -40,6 +42,33 @@ pub enum Error {
         /// The bytes that may.
         limit: u64,
     },
+    /// A store could not do what it was asked to; it may have been done all the same.
+    #[error("cannot {operation} {object}: {source}{}", remedy(source))]
+    Store {
+        /// What it was asked to do: `write`, `read`, `list` or `delete`.
+        operation: &'static str,
+        /// The object, or the beginning of the names, with the store.
+        object: String,
+        /// What the file system or the service said.
+        #[source]
+        source: io::Error,
+    },
+    /// Something that was stored is not what was written.
+    #[error("{object} is damaged: {reason}")]
+    Damaged {
+        /// The object, with the store.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another run of the job has started, so this one may write nothing any more.
+    #[error(
+        "another run of this job has started (epoch {epoch}), so this one stops: let only one run at a time"
+    )]
+    Fenced {
+        /// The epoch of the other run.
+        epoch: Epoch,
+    },
     /// Options that a source or sink cannot take.
     #[error(transparent)]
     Parameter(#[from] ParamError),
@@ -50,5 +79,13 @@ impl Error {
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
+    }
+}
+
+/// What to do about it, if anything can be said.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ": make room there, then start again",
+        _ => "",
     }
 }

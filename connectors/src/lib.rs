@@ -19,6 +19,7 @@ pub mod schema;
 pub mod sink;
 pub mod source;
 pub mod stdio;
+pub mod store;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +30,7 @@ pub use journal::{Decision, Journal, MemoryJournal};
 pub use schema::Schema;
 pub use sink::{Message, Sink};
 pub use source::{Intake, Partition, Reader, Source, Status};
+pub use store::Store;
 
 /// Locks, though a thread may have panicked with the lock: what the locks of this crate guard is whole whenever a panic
 /// can come.
