@@ -40,8 +40,8 @@ pub fn built_in() -> Catalogue<OperatorInfo> {
 /// # Laws
 ///
 /// * No clock, no randomness but the key's own, no iteration over unordered maps.
-/// * Emitted times never fall below the time of the record or timer that caused them, and are below
-///   [`EventTime::MAX`].
+/// * Emitted times are those of the record or timer that caused them, so that what is complete up to a time has been
+///   emitted up to it; at the end they may be later. All are below [`EventTime::MAX`].
 /// * `on_time(state, t)` at the deadline `t` moves `deadline(state)` past `t`, or to `None`, in bounded time.
 /// * `restore(save(state))` and `copy(state)` behave like `state`.
 pub trait Logic: 'static {

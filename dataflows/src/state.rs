@@ -1,7 +1,11 @@
 //! How state becomes bytes and returns.
 
+mod changes;
+
 use serde::de::DeserializeOwned;
 use serde::Serialize;
+
+pub use changes::{Change, Changes};
 
 /// Bytes that are not a state of the logic that should read them.
 #[derive(Debug, thiserror::Error)]

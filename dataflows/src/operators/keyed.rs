@@ -11,6 +11,7 @@
 
 mod advance;
 mod buckets;
+mod durable;
 mod eager;
 mod group;
 mod sight;
@@ -25,6 +26,8 @@ use timely::dataflow::StreamVec;
 use timely::ExchangeData;
 
 pub use buckets::{Buckets, PartitionNumber, Row, Run, Stretch};
+pub use durable::{Announced, Durable, Restore, Take};
+use durable::Saver;
 pub use eager::Eager;
 use eager::Provisions;
 use state::KeyedState;
@@ -35,6 +38,7 @@ use crate::flow::credits::Meter;
 use crate::flow::ports::port_of;
 use crate::flow::{by_key_group, Records};
 use crate::record::KEY_GROUPS;
+use crate::state::{Changes, StateError};
 use crate::{EventTime, Logic, Record};
 
 /// How much keyed state there may be, over all key groups; each group has an equal share.
@@ -79,6 +83,10 @@ pub struct KeyedStreams<'scope, O> {
     /// Each change is sent at once, at whatever event time; so the order depends on when records arrive. What the changes
     /// add up to does not: up to the frontier, that is what was emitted ([`Revision::updates`]).
     pub provisional: StreamVec<'scope, EventTime, Revision<O>>,
+    /// What is to survive, at each boundary under its time: empty but for [`Keyed::keyed_durably`].
+    pub changes: StreamVec<'scope, EventTime, Changes>,
+    /// Never anything; its frontier is that of the records.
+    pub passed: StreamVec<'scope, EventTime, ()>,
 }
 
 /// Extension trait for running a logic per key.
@@ -104,6 +112,22 @@ pub trait Keyed<'scope> {
     fn keyed_eagerly<L>(self, limits: Limits, eager: Eager, logic: L) -> KeyedStreams<'scope, L::Out>
     where
         L: Logic<In = Record, Out: ExchangeData + Clone + Ranked>;
+
+    /// As [`Keyed::keyed_within`], or with `eager` as [`Keyed::keyed_eagerly`], with state that survives: it is what `durable`
+    /// gives back, and gives what changed at each boundary as the stream [`KeyedStreams::changes`].
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if what is given back is no state of `logic`.
+    fn keyed_durably<L>(
+        self,
+        limits: Limits,
+        eager: Option<Eager>,
+        durable: Durable<'scope>,
+        logic: L,
+    ) -> Result<KeyedStreams<'scope, L::Out>, StateError>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone + Ranked>;
 }
 
 impl<'scope> Keyed<'scope> for Records<'scope> {
@@ -118,51 +142,73 @@ impl<'scope> Keyed<'scope> for Records<'scope> {
     where
         L: Logic<In = Record, Out: ExchangeData + Clone>,
     {
-        self.keyed_with(limits, None, logic)
+        KeyedState::new(self.width, logic, limits, None).over(self, None)
     }
 
     fn keyed_eagerly<L>(self, limits: Limits, eager: Eager, logic: L) -> KeyedStreams<'scope, L::Out>
     where
         L: Logic<In = Record, Out: ExchangeData + Clone + Ranked>,
     {
-        self.keyed_with(limits, Some(Provisions::new(eager)), logic)
+        KeyedState::new(self.width, logic, limits, Some(Provisions::new(eager))).over(self, None)
+    }
+
+    fn keyed_durably<L>(
+        self,
+        limits: Limits,
+        eager: Option<Eager>,
+        durable: Durable<'scope>,
+        logic: L,
+    ) -> Result<KeyedStreams<'scope, L::Out>, StateError>
+    where
+        L: Logic<In = Record, Out: ExchangeData + Clone + Ranked>,
+    {
+        let mut state = KeyedState::new(self.width, logic, limits, eager.map(Provisions::new));
+        state.restore(durable.boundary, durable.restore)?;
+        Ok(state.over(self, Some(durable.boundaries)))
     }
 }
 
-impl<'scope> Records<'scope> {
-    fn keyed_with<L>(
+impl<L: Logic<In = Record, Out: ExchangeData + Clone>> KeyedState<L> {
+    /// An operator with this state over `records`.
+    fn over<'scope>(
         self,
-        limits: Limits,
-        eager: Option<Provisions<L>>,
-        logic: L,
-    ) -> KeyedStreams<'scope, L::Out>
-    where
-        L: Logic<In = Record, Out: ExchangeData + Clone>,
-    {
-        let scope = self.rows.scope();
+        records: Records<'scope>,
+        boundaries: Option<StreamVec<'scope, EventTime, Announced>>,
+    ) -> KeyedStreams<'scope, L::Out> {
+        let scope = records.rows.scope();
         let mut builder = OperatorBuilder::new("Keyed".to_owned(), scope);
         let activator = Rc::new(scope.activator_for(builder.operator_info().address));
-        let meter = Meter::new(scope.index(), scope.peers(), self.width, self.ahead);
-        let mut rows = builder.new_input(self.rows, by_key_group());
-        let mut ends = builder.new_input(self.ends, Exchange::new(|(worker, _): &(u64, EventTime)| *worker));
+        let meter = Meter::new(scope.index(), scope.peers(), records.width, records.ahead);
+        let mut rows = builder.new_input(records.rows, by_key_group());
+        let mut ends =
+            builder.new_input(records.ends, Exchange::new(|(worker, _): &(u64, EventTime)| *worker));
         // The ends say when timers stop; they must not hold time back.
         let (emitted_port, emitted) = port_of(0, &mut builder);
         let (evicted_port, evicted) = port_of(0, &mut builder);
         let (said_port, provisional) = port_of(0, &mut builder);
         // An operator whose inputs have ended is shut down: those who hear the notices must outlive the rows.
         let (notices_port, notices) = port_of(0, &mut builder);
-        self.credits.consumer(notices);
+        records.credits.consumer(notices);
+        let (changes_port, changes) = port_of(0, &mut builder);
+        // Nobody holds a capability for it, so nothing holds it back but the records themselves.
+        let (_, passed) = port_of(0, &mut builder);
+        let announced = Exchange::new(|(worker, _): &Announced| *worker);
+        let mut boundaries =
+            boundaries.map(|boundaries| builder.new_input_connection(boundaries, announced, []));
         let ports =
             Ports { emitted: emitted_port, evicted: evicted_port, said: said_port, notices: notices_port };
-        let (width, tally, pressure) = (self.width, self.tally, self.pressure);
+        let (tally, pressure) = (records.tally, records.pressure);
 
         builder.build(move |mut capabilities| {
+            let changes_at = capabilities.swap_remove(4);
             capabilities.truncate(3);
+            let saver = boundaries.is_some().then(|| Saver::new(changes_port, Some(changes_at)));
             let mut work = Work {
-                state: KeyedState::new(width, logic, limits, eager),
+                state: self,
                 meter,
                 ports,
                 capabilities: capabilities.try_into().ok(),
+                saver,
                 end: EventTime::MIN,
                 tally,
                 keys: 0,
@@ -174,9 +220,14 @@ impl<'scope> Records<'scope> {
                 ends.for_each(|_, times| {
                     work.end = times.drain(..).fold(work.end, |end, (_, time)| end.max(time))
                 });
-                work.go_on(frontiers[0].frontier().first().copied(), frontiers[1].is_empty());
+                if let (Some(boundaries), Some(saver)) = (&mut boundaries, &mut work.saver) {
+                    boundaries
+                        .for_each(|_, announced| announced.drain(..).for_each(|(_, one)| saver.hear(one)));
+                }
+                let frontier = |input: usize| frontiers.get(input)?.frontier().first().copied();
+                work.go_on(frontier(0), frontier(2), frontiers[1].is_empty());
             }
         });
-        KeyedStreams { emitted, evicted, provisional }
+        KeyedStreams { emitted, evicted, provisional, changes, passed }
     }
 }

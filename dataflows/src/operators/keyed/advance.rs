@@ -45,6 +45,13 @@ impl Advance {
     }
 }
 
+/// From where state was restored.
+impl From<EventTime> for Advance {
+    fn from(reached: EventTime) -> Self {
+        Self { reached, ..Self::default() }
+    }
+}
+
 impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
     /// How far state has come: every record and timer before it has been seen.
     pub(super) fn reached(&self) -> EventTime {

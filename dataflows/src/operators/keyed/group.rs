@@ -1,5 +1,7 @@
 //! The state of the keys of one key group: their map, timers, limits and eviction.
 
+mod saving;
+
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,10 +9,12 @@ use std::rc::Rc;
 
 use hashbrown::HashTable;
 
+use self::saving::Saved;
 use super::sight::Sight;
 use super::Limits;
 use crate::event::{Emission, KeyCause, KeyEvent};
 use crate::record::{Key, KeyGroup, KeyId, KeyNumber};
+use crate::state::Changes;
 use crate::{EventTime, Logic, Record};
 
 /// What every record of a key looks at.
@@ -19,6 +23,8 @@ struct Slot<S> {
     state: Option<S>,
     /// The last record.
     last: EventTime,
+    /// The last timer that was called.
+    fired: EventTime,
     /// The time of the earliest timer in the heap; [`EventTime::MAX`] if there is none.
     armed: EventTime,
 }
@@ -47,6 +53,9 @@ pub(super) struct Group<S> {
     due: EventTime,
     bytes: usize,
     keys: usize,
+    /// The boundary at which states are being saved: one that was last changed before it may not have been. [`EventTime::MIN`]
+    /// while none are.
+    saving: EventTime,
     /// Apart, so that what every record looks at of all groups fits into the nearest cache.
     rest: Box<Rest>,
 }
@@ -62,12 +71,15 @@ struct Rest {
     timers: BinaryHeap<Reverse<(EventTime, u32)>>,
     /// Keys with state, and a time at or before each one's last record; made when a limit is first reached.
     silent: Option<BinaryHeap<Reverse<(EventTime, KeyId, u32)>>>,
+    saved: Saved,
 }
 
 /// Where a group's emissions and evictions go.
 pub(super) struct Outputs<'a, O> {
     pub(super) emit: &'a mut dyn FnMut(KeyNumber, Emission<O>),
     pub(super) evicted: &'a mut Vec<(KeyNumber, KeyEvent)>,
+    /// The states at the boundary at which states are being saved.
+    pub(super) saved: &'a mut Changes,
     pub(super) sight: &'a Sight,
 }
 
@@ -80,8 +92,16 @@ impl<S> Group<S> {
             free: Vec::new(),
             timers: BinaryHeap::new(),
             silent: None,
+            saved: Saved::default(),
         };
-        Self { slots: Vec::new(), due: EventTime::MAX, bytes: 0, keys: 0, rest: Box::new(rest) }
+        Self {
+            slots: Vec::new(),
+            due: EventTime::MAX,
+            bytes: 0,
+            keys: 0,
+            saving: EventTime::MIN,
+            rest: Box::new(rest),
+        }
     }
 
     /// How many keys have state.
@@ -100,7 +120,8 @@ impl<S> Group<S> {
     }
 
     fn insert(&mut self, id: KeyId, key: Key) -> u32 {
-        let slot = Slot { state: None, last: EventTime::MIN, armed: EventTime::MAX };
+        let slot =
+            Slot { state: None, last: EventTime::MIN, fired: EventTime::MIN, armed: EventTime::MAX };
         let name = Named::from(key);
         let mut names = self.rest.names.borrow_mut();
         let at = match self.rest.free.pop() {
@@ -168,22 +189,24 @@ impl<S> Group<S> {
         while self.slots[at].armed < time {
             self.call(logic, at, out);
         }
+        self.keep(logic, at, out.saved);
         if self.slots[at].state.is_none() {
             self.start(logic, limits, at, time, out);
         }
         self.slots[at].last = time;
-        self.step(logic, at, out, |state, mut emit| logic.on_record(state, time, record, &mut emit));
+        self.step(logic, at, time, out, |state, mut emit| logic.on_record(state, time, record, &mut emit));
         if self.bytes > limits.state_per_group() {
             self.shrink(limits, logic, time, out);
         }
     }
 
-    /// Lets a key's state take a step, and takes note of what that did to its size and deadline.
+    /// Lets a key's state take a step at `cause`, and takes note of what that did to its size and deadline.
     #[inline]
     fn step<L: Logic<State = S>>(
         &mut self,
         logic: &L,
         at: usize,
+        cause: EventTime,
         out: &mut Outputs<'_, L::Out>,
         step: impl FnOnce(&mut S, &mut dyn FnMut(EventTime, L::Out)),
     ) {
@@ -192,6 +215,7 @@ impl<S> Group<S> {
         let Some(state) = &mut slot.state else { unreachable!("only a key with state takes a step") };
         self.bytes -= logic.memory(state);
         step(state, &mut |time, value| {
+            assert_eq!(cause, time, "what a logic emits has the time of what caused it");
             (out.emit)(
                 KeyNumber::new(*group, at),
                 Emission { time, key: names.borrow()[at].key.clone(), value },
@@ -237,10 +261,12 @@ impl<S> Group<S> {
         at: usize,
         out: &mut Outputs<'_, L::Out>,
     ) {
+        self.keep(logic, at, out.saved);
         let slot = &mut self.slots[at];
         let time = std::mem::replace(&mut slot.armed, EventTime::MAX);
+        slot.fired = time;
         out.sight.at_deadline(time, KeyNumber::new(self.rest.group, at));
-        self.step(logic, at, out, |state, mut emit| {
+        self.step(logic, at, time, out, |state, mut emit| {
             if logic.deadline(state).is_some_and(|deadline| deadline <= time) {
                 logic.on_time(state, time, &mut emit);
             }
@@ -280,6 +306,7 @@ impl<S> Group<S> {
         let state = logic.start(&key);
         self.bytes += logic.memory(&state);
         self.slots[at].state = Some(state);
+        self.slots[at].fired = EventTime::MIN;
         self.keys += 1;
         if let Some(silent) = &mut self.rest.silent {
             silent.push(Reverse((time, key.id(), at as u32)));
@@ -319,6 +346,10 @@ impl<S> Group<S> {
                 silent.push(Reverse((slot.last, id, at)));
                 continue;
             }
+            if slot.changed() < self.saving {
+                self.rest.saved.keep(logic, at as usize, slot, key, out.saved);
+            }
+            self.rest.saved.evict(key, slot.last);
             if let Some(state) = slot.state.take() {
                 self.bytes -= logic.memory(&state);
             }

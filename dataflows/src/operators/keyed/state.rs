@@ -4,12 +4,14 @@ use std::rc::Rc;
 
 use super::advance::Advance;
 use super::buckets::{Buckets, Row};
+use super::durable::Restore;
 use super::eager::Provisions;
 use super::group::{Groups, Outputs};
 use super::sight::Sight;
 use super::Limits;
 use crate::event::KeyEvent;
 use crate::record::{KeyNumber, Recoding, RowBatch};
+use crate::state::StateError;
 use crate::underway::tell_by;
 use crate::{EventTime, Logic, Record};
 
@@ -50,6 +52,17 @@ impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
             advance: Advance::default(),
             eager,
         }
+    }
+
+    /// Takes back the states that were saved at `boundary`, from where state goes on, and notes from now on what changes.
+    pub(super) fn restore(
+        &mut self,
+        boundary: Option<EventTime>,
+        restore: Box<Restore>,
+    ) -> Result<(), StateError> {
+        self.groups.restore(&self.logic, boundary, restore)?;
+        self.advance = boundary.map(Advance::from).unwrap_or_default();
+        Ok(())
     }
 
     /// Buffers the rows of a batch, and keeps the texts of their keys.

@@ -8,6 +8,7 @@ use timely::dataflow::operators::{Capability, CapabilitySet};
 use timely::scheduling::Activator;
 use timely::ExchangeData;
 
+use super::durable::Saver;
 use super::group::Outputs;
 use super::state::KeyedState;
 use crate::event::{Emission, KeyEvent, Revision};
@@ -15,6 +16,7 @@ use crate::flow::credits::{Meter, Notice};
 use crate::flow::ports::Port;
 use crate::flow::{Pressure, Tally};
 use crate::record::{KeyNumber, RowBatch};
+use crate::state::Changes;
 use crate::underway::tell_by;
 use crate::{EventTime, Logic, Record};
 
@@ -33,6 +35,8 @@ pub(super) struct Work<L: Logic<Out: ExchangeData + Clone>> {
     pub(super) ports: Ports<L::Out>,
     /// For what is emitted, evicted and said; none once all has been.
     pub(super) capabilities: Option<[Capability<EventTime>; 3]>,
+    /// What saves state, if it is to survive.
+    pub(super) saver: Option<Saver>,
     /// The highest watermark that a partition has reached, of those that have ended.
     pub(super) end: EventTime,
     pub(super) tally: Arc<Tally>,
@@ -51,20 +55,28 @@ impl<L: Logic<In = Record, Out: ExchangeData + Clone>> Work<L> {
         self.state.accept(batch);
     }
 
-    /// Goes as far as the frontier of the rows allows, and past the end only when every source worker `has_ended`, and so
-    /// has said where that is.
-    pub(super) fn go_on(&mut self, frontier: Option<EventTime>, has_ended: bool) {
+    /// Goes as far as the frontier of the rows and the horizon of the boundaries allow, and past the end only when every source
+    /// worker `has_ended`, and so has said where that is.
+    pub(super) fn go_on(
+        &mut self,
+        frontier: Option<EventTime>,
+        horizon: Option<EventTime>,
+        has_ended: bool,
+    ) {
         // At once: whoever reads it need not wait.
         self.say();
-        let (limit, is_end) = match frontier {
+        let (limit, is_end) = match (frontier, horizon) {
             // What leaves, leaves in whole milliseconds.
-            Some(frontier) => (frontier.floor_ms(), false),
-            None if has_ended => (self.end.floor_ms(), true),
-            None => (self.state.reached(), false),
+            (Some(frontier), None) => (frontier.floor_ms(), false),
+            (Some(frontier), Some(horizon)) => (frontier.min(horizon).floor_ms(), false),
+            (None, None) if has_ended => (self.end.floor_ms(), true),
+            (None, _) => (self.state.reached(), false),
         };
         if self.capabilities.is_none() {
             return;
         }
+        let boundary = self.saver.as_ref().and_then(Saver::next).filter(|boundary| *boundary <= limit);
+        let (limit, is_end) = boundary.map_or((limit, is_end), |boundary| (boundary, false));
         let wants = limit > self.state.reached() || is_end;
         let must_wait = wants && self.pressure.must_wait(&self.activator);
         let (mut evictions, mut arrived) = (Vec::new(), true);
@@ -73,11 +85,23 @@ impl<L: Logic<In = Record, Out: ExchangeData + Clone>> Work<L> {
         }
         self.tell(must_wait || !arrived);
         self.count(evictions);
+        let is_saved = self.save(boundary);
         self.downgrade(is_end && arrived && !must_wait);
-        if !arrived {
+        if !arrived || !is_saved || (boundary.is_some() && !must_wait) {
             // Others on this worker have their turn first, those downstream among them.
             self.activator.activate();
         }
+    }
+
+    /// Saves some of the states, those of the boundary that was just reached among them; `true` once all are.
+    fn save(&mut self, boundary: Option<EventTime>) -> bool {
+        let Some(saver) = &mut self.saver else { return true };
+        let has_reached = boundary.is_some_and(|boundary| boundary <= self.state.reached());
+        let KeyedState { logic, groups, .. } = &mut self.state;
+        if has_reached {
+            saver.begin(logic, groups);
+        }
+        saver.go_on(logic, groups)
     }
 
     /// Gives what became known of records that are not final.
@@ -105,7 +129,9 @@ impl<L: Logic<In = Record, Out: ExchangeData + Clone>> Work<L> {
                 }
                 session.give(emission);
             };
-            let mut out = Outputs { emit: &mut emit, evicted: evictions, sight: &sight };
+            let mut none = Changes::at(EventTime::MIN);
+            let saved = self.saver.as_mut().map_or(&mut none, |saver| &mut saver.changes);
+            let mut out = Outputs { emit: &mut emit, evicted: evictions, saved, sight: &sight };
             let (records, arrived) = state.advance(limit, &emitted, &mut out);
             self.tally.scored.add(records);
             if is_end && arrived {
@@ -147,6 +173,9 @@ impl<L: Logic<In = Record, Out: ExchangeData + Clone>> Work<L> {
     /// Nothing before what was reached will be emitted any more, and at last nothing at all.
     fn downgrade(&mut self, is_last: bool) {
         let reached = self.state.reached();
+        if let Some(saver) = &mut self.saver {
+            saver.downgrade(reached, is_last);
+        }
         match &mut self.capabilities {
             Some(_) if is_last => self.capabilities = None,
             Some(capabilities) if reached > *capabilities[0].time() => {

@@ -5,13 +5,13 @@ use proptest::prelude::*;
 use super::super::group::Outputs;
 use super::super::{KeyedState, Limits};
 use super::*;
+use crate::state::Changes;
 use crate::detectors;
 use crate::event::{Change, RevisionId};
 use crate::logic::window::{sliding, tumbling};
 use crate::logic::{silent_for, DynLogic, Every, Gap, Selection, Threshold, Verdict};
 use crate::params::{Given, Kind, Params};
 use crate::record::{Dictionary, Offset, Origin};
-use crate::state::StateError;
 use crate::{Key, RowBatch, Span};
 
 type Boxed = DynLogic<Record, Verdict>;
@@ -22,37 +22,6 @@ type Rows = Vec<(u8, u8, f64)>;
 
 /// Batches that arrive, each followed by a move of the frontier in milliseconds.
 type Script = Vec<(u8, Rows, u8)>;
-
-/// Emits what it takes, a while after it: other things that a key emits later may have the same time.
-struct Later(Boxed);
-
-impl Logic for Later {
-    type In = Record;
-    type Out = Verdict;
-    type State = (crate::logic::AnyState, u32);
-
-    fn start(&self, key: &Key) -> Self::State {
-        (self.0.start(key), 0)
-    }
-    fn on_record(
-        &self,
-        (state, records): &mut Self::State,
-        time: EventTime,
-        input: &Record,
-        out: &mut impl FnMut(EventTime, Verdict),
-    ) {
-        *records += 1;
-        let later = Span::from_micros(i64::from(*records % 3) * 1500);
-        self.0.on_record(state, time, input, &mut |time, verdict| out(time.saturating_add(later), verdict));
-    }
-    fn save(&self, (state, records): &Self::State, out: &mut Vec<u8>) {
-        self.0.save(state, out);
-        crate::state::save(records, out);
-    }
-    fn restore(&self, bytes: &mut &[u8]) -> Result<Self::State, StateError> {
-        Ok((self.0.restore(bytes)?, crate::state::restore("later", bytes)?))
-    }
-}
 
 /// The detector with a short warming phase; what it requires gets a value that makes it speak.
 fn detector(name: &str) -> Boxed {
@@ -77,7 +46,7 @@ fn names() -> Vec<&'static str> {
     detectors::built_in().names().collect()
 }
 
-/// Every detector by itself, and logics with timers, hysteresis, several series, and emissions in the future.
+/// Every detector by itself, and logics with timers, hysteresis and several series.
 fn logics() -> Vec<(String, Box<dyn Fn() -> Boxed>)> {
     let mut logics: Vec<(String, Box<dyn Fn() -> Boxed>)> = Vec::new();
     for name in names() {
@@ -114,7 +83,6 @@ fn logics() -> Vec<(String, Box<dyn Fn() -> Boxed>)> {
             Every::of(several).erased()
         }),
     ));
-    logics.push(("later".into(), Box::new(|| Later(detector("ewma-z")).erased())));
     logics
 }
 
@@ -201,7 +169,8 @@ impl Play {
             emitted.push((emission.time, emission.key, emission.value));
         };
         let sight = self.state.sight.clone();
-        let mut out = Outputs { emit: &mut emit, evicted: &mut evictions, sight: &sight };
+        let mut saved = Changes::at(EventTime::MIN);
+        let mut out = Outputs { emit: &mut emit, evicted: &mut evictions, saved: &mut saved, sight: &sight };
         match limit {
             EventTime::MAX => self.state.finish(self.frontier, &mut out),
             limit => self.state.release(limit, &mut out),
