@@ -13,6 +13,7 @@ mod input;
 mod position;
 mod quarantine;
 mod rejected;
+mod resume;
 mod turns;
 mod work;
 
@@ -42,6 +43,7 @@ pub(crate) use position::decoding;
 pub use quarantine::Quarantine;
 pub(crate) use quarantine::Quarantined;
 pub use rejected::{Cause, Rejected};
+pub use resume::{Position, Positions, Resume};
 pub use turns::Pace;
 use turns::{Asking, Turns};
 use work::{Ports, Work};
@@ -98,7 +100,8 @@ impl Input {
         let mut told_input = builder.new_input_connection(told, Pipeline, []);
         builder.set_notify_for(1, FrontierInterest::Never);
 
-        let open = |partition| Feed::open(self, partition, waker());
+        let positions = self.resume.is_some().then(|| Control::positions(address[0]));
+        let open = |partition| Feed::open(self, partition, waker(), positions.as_ref());
         let opened: Result<Vec<Feed>, Error> = self
             .partitions(index, peers, ingest)
             .and_then(|partitions| partitions.into_iter().map(open).collect());
@@ -119,7 +122,8 @@ impl Input {
             index,
             peers,
             ingest,
-            activator: Rc::new(scope.activator_for(address)),
+            waker: waker(),
+            activator: Rc::new(scope.activator_for(address.clone())),
             ports: Ports {
                 rows: OutputBuilder::from(rows_port),
                 rejected: rejected_port,
@@ -136,6 +140,7 @@ impl Input {
             asking: Asking::new(self.source.patience(), self.idle),
             pressure: Control::pressure(),
             standings: Standings::new(ingest, index, peers, table, self.idle.is_some()),
+            floor: self.resume.as_ref().map_or(EventTime::MIN, |resume| resume.floor),
             idle: self.idle,
             journal: self.journal.clone(),
             end: EventTime::MIN,

@@ -1,14 +1,17 @@
 //! The few decisions that had to look at a clock.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use serde::{Deserialize, Serialize};
 use tidewatch_dataflows::{EventTime, Offset, PartitionId};
+use timely::scheduling::SyncActivator;
 
 use crate::{lock, Error};
 
 /// A watermark forced at an offset of a partition, because it had fallen silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// Whose watermark.
     pub partition: PartitionId,
@@ -20,23 +23,64 @@ pub struct Decision {
 
 /// Keeps decisions, so that a replay of the same partitions takes the same ones at the same offsets.
 pub trait Journal: Send + Sync {
-    /// Keeps a decision; when it returns, the decision holds for every replay.
+    /// Begins to keep a decision. Once it is kept it holds for every replay, and not before may it be acted on.
     ///
     /// # Errors
     ///
-    /// [`Error`] if it could not be kept; the decision must not be acted on.
-    fn append(&self, decision: Decision) -> Result<(), Error>;
+    /// [`Error`] if it cannot be kept.
+    fn append(&self, decision: Decision) -> Result<Kept, Error>;
 
     /// The decisions on a partition, in the order in which they were taken.
     fn decisions(&self, partition: PartitionId) -> Vec<Decision>;
+}
+
+/// Whether something is kept that was to be; clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Kept(Arc<Keeping>);
+
+#[derive(Debug, Default)]
+struct Keeping {
+    is_kept: AtomicBool,
+    waker: Mutex<Option<SyncActivator>>,
+}
+
+impl Kept {
+    /// What is kept already.
+    pub fn already() -> Self {
+        let kept = Self::default();
+        kept.keep();
+        kept
+    }
+
+    /// Takes note that it is kept, and wakes who waits for it.
+    pub fn keep(&self) {
+        self.0.is_kept.store(true, Ordering::Release);
+        if let Some(waker) = lock(&self.0.waker).take() {
+            // A worker that is gone waits for nothing.
+            let _ = waker.activate();
+        }
+    }
+
+    /// Whether it is kept.
+    pub fn is_kept(&self) -> bool {
+        self.0.is_kept.load(Ordering::Acquire)
+    }
+
+    /// Has `waker` called once it is.
+    pub fn wake(&self, waker: &SyncActivator) {
+        *lock(&self.0.waker) = Some(waker.clone());
+        if self.is_kept() {
+            self.keep();
+        }
+    }
 }
 
 /// Keeps nothing, for a run that nobody replays by its journal: decisions have no end as long as it goes on.
 pub(crate) struct Unkept;
 
 impl Journal for Unkept {
-    fn append(&self, _: Decision) -> Result<(), Error> {
-        Ok(())
+    fn append(&self, _: Decision) -> Result<Kept, Error> {
+        Ok(Kept::already())
     }
 
     fn decisions(&self, _: PartitionId) -> Vec<Decision> {
@@ -56,7 +100,7 @@ impl MemoryJournal {
 }
 
 impl Journal for MemoryJournal {
-    fn append(&self, decision: Decision) -> Result<(), Error> {
+    fn append(&self, decision: Decision) -> Result<Kept, Error> {
         let mut entries = lock(&self.0);
         let decisions = entries.entry(decision.partition).or_default();
         // At one offset only the last decision counts: a partition that stays silent takes no more room.
@@ -64,7 +108,7 @@ impl Journal for MemoryJournal {
             Some(last) if last.offset == decision.offset => *last = decision,
             _ => decisions.push(decision),
         }
-        Ok(())
+        Ok(Kept::already())
     }
 
     fn decisions(&self, partition: PartitionId) -> Vec<Decision> {

@@ -26,7 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use control::{Bulletin, Control, Totals};
 pub use error::Error;
 pub use ingest::{Ingested, Input};
-pub use journal::{Decision, Journal, MemoryJournal};
+pub use journal::{Decision, Journal, Kept, MemoryJournal};
 pub use schema::Schema;
 pub use sink::{Message, Sink};
 pub use source::{Intake, Partition, Reader, Source, Status};

@@ -10,7 +10,7 @@ use tidewatch_dataflows::EventTime;
 use timely::dataflow::ProbeHandle;
 
 use super::Control;
-use crate::ingest::Table;
+use crate::ingest::{Positions, Table};
 
 thread_local! {
     static CURRENT: RefCell<Option<Local>> = const { RefCell::new(None) };
@@ -24,6 +24,7 @@ struct Local {
     pressure: Pressure,
     /// Of each dataflow, by its number.
     standings: BTreeMap<usize, Table>,
+    positions: BTreeMap<usize, Positions>,
 }
 
 impl Control {
@@ -37,6 +38,7 @@ impl Control {
             ingests: 0,
             pressure: Pressure::default(),
             standings: BTreeMap::new(),
+            positions: BTreeMap::new(),
         };
         CURRENT.with(|current| *current.borrow_mut() = Some(local));
     }
@@ -70,6 +72,17 @@ impl Control {
             current
                 .as_mut()
                 .map(|local| local.standings.entry(dataflow).or_default().clone())
+                .unwrap_or_default()
+        })
+    }
+
+    /// Where the partitions stand that this worker reads into a dataflow, if its sources were told from where to go on.
+    pub fn positions(dataflow: usize) -> Positions {
+        CURRENT.with(|current| {
+            let mut current = current.borrow_mut();
+            current
+                .as_mut()
+                .map(|local| local.positions.entry(dataflow).or_default().clone())
                 .unwrap_or_default()
         })
     }

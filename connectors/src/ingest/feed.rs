@@ -1,6 +1,6 @@
 //! One partition on its way into a dataflow.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -16,10 +16,11 @@ use super::gate::Allowance;
 use super::position::{decoding, Position};
 use super::quarantine::{spelled, Sieve};
 use super::rejected::RAW_BYTES;
+use super::resume::{Marks, Positions};
 use super::{Cause, Input, Quarantined, Rejected};
 use crate::format::{Decoder, Row};
 use crate::source::{Decoded, Raw};
-use crate::{Control, Decision, Error, Intake, Journal, Partition, Reader, Status};
+use crate::{Control, Decision, Error, Intake, Journal, Kept, Partition, Reader, Status};
 
 /// What holds for every partition of a source.
 pub(super) struct Rules {
@@ -47,6 +48,12 @@ pub(super) struct Feed {
     watermark: Watermark,
     /// Decisions of an earlier run, to be taken again at their offsets.
     decisions: VecDeque<Decision>,
+    /// A watermark that holds once it is kept that it does.
+    decided: Option<(EventTime, Kept)>,
+    /// What is earlier is in keyed state already.
+    below: EventTime,
+    /// From where it is read again, for whoever wants to know.
+    marks: Option<Rc<RefCell<Marks>>>,
     capabilities: Option<(Held, Held)>,
     /// The least offset that the next record can have, for whoever asks.
     place: Rc<Position>,
@@ -58,15 +65,31 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    pub(super) fn open(input: &Input, partition: Partition, waker: SyncActivator) -> Result<Self, Error> {
-        let reader = input.source.open(&partition.name, Offset(0), waker)?;
+    pub(super) fn open(
+        input: &Input,
+        partition: Partition,
+        waker: SyncActivator,
+        positions: Option<&Positions>,
+    ) -> Result<Self, Error> {
+        let resume = input.resume.as_ref();
+        let position = resume.and_then(|resume| resume.position(&partition));
+        let offset = position.map_or(Offset(0), |position| position.offset);
+        let watermark = position.map_or(Watermark::new(input.lateness), |position| {
+            Watermark::resumed(input.lateness, position.watermark, position.newest)
+        });
+        let reader = input.source.open(&partition.name, offset, waker)?;
+        let place = Position::new(partition.id);
+        place.next.set(offset);
         Ok(Self {
             reader,
+            decided: None,
+            below: resume.map_or(EventTime::MIN, |resume| resume.boundary),
+            marks: positions.map(|positions| positions.add(&partition, offset, watermark)),
             decoder: input.format.as_ref().map(|format| format.decoder(&partition.name)),
             quarantined: input.quarantine.of(&partition.name),
-            watermark: Watermark::new(input.lateness),
+            watermark,
             decisions: input.decisions(&partition)?.into(),
-            place: Rc::new(Position::new(partition.id)),
+            place: Rc::new(place),
             partition,
             capabilities: None,
             status: Status::More,
@@ -107,6 +130,7 @@ impl Feed {
     /// Whether reading may give something at once, and is allowed.
     pub(super) fn may_be_read(&self, allowance: Allowance) -> bool {
         self.is_ready()
+            && self.decided.is_none()
             && match allowance {
                 Allowance::Everything => true,
                 Allowance::Holders { frontier, .. } => self.watermark().floor_ms() <= frontier,
@@ -146,6 +170,9 @@ impl Feed {
     ) -> Result<u64, Error> {
         let origin = Origin { partition: self.partition.id, dictionary: rules.dictionary };
         batch.reset(origin, rules.width, self.place.next.get());
+        if let Some(marks) = &self.marks {
+            marks.borrow_mut().stand(self.place.next.get(), self.watermark);
+        }
         let mut taking = Taking {
             rules,
             partition: &self.partition,
@@ -158,6 +185,8 @@ impl Feed {
             batch,
             rejected,
             left: records.max(1),
+            below: self.below,
+            known: 0,
             earliest: EventTime::MAX,
         };
         let telling = tell_by(self.place.clone());
@@ -169,13 +198,17 @@ impl Feed {
             }
         };
         drop(telling);
+        let logical = taking.watermark.time().max(taking.watermark.newest());
         if self.status != Status::More {
             // They applied when the earlier run stood here, before any record came.
             taking.decide(taking.next.get());
         }
-        let taken = (records.max(1) - taking.left) as u64;
-        let earliest = taking.earliest;
-        if !batch.is_whole(taken as usize - rejected.len()) {
+        let (read, known, earliest) = (records.max(1) - taking.left, taking.known, taking.earliest);
+        if let Some(marks) = self.marks.as_ref().filter(|_| read > 0) {
+            marks.borrow_mut().see(logical);
+        }
+        let taken = (read - known) as u64;
+        if !batch.is_whole(read - known - rejected.len()) {
             let (Partition { source, name, .. }, width) = (&self.partition, rules.width);
             return Err(Error::Configuration(format!(
                 "source \"{source}\": partition \"{name}\" has records with another number of values than the {width} of the schema"
@@ -190,24 +223,41 @@ impl Feed {
             counts.malformed.add(rejected.len() as u64 - late);
             counts.saw(earliest, self.watermark.newest());
         }
+        if known > 0 {
+            self.quiet_since = Instant::now();
+        }
         let position = self.reader.position();
         counts.position.add(position - self.position);
         self.position = position;
-        Ok(taken)
+        Ok(read as u64)
     }
 
-    /// Moves the watermark up to `time` by decision, once the journal has it.
-    pub(super) fn force(&mut self, time: EventTime, journal: &dyn Journal) -> Result<(), Error> {
-        if time > self.watermark.time() {
-            journal.append(Decision {
-                partition: self.partition.id,
-                offset: self.place.next.get(),
-                watermark: time,
-            })?;
-            self.watermark.force(time);
-            self.settle();
+    /// Decides to move the watermark up to `time`. It moves once the journal has kept that; until then nothing is read.
+    pub(super) fn force(
+        &mut self,
+        time: EventTime,
+        journal: &dyn Journal,
+        waker: &SyncActivator,
+    ) -> Result<(), Error> {
+        if time > self.watermark.time() && self.decided.is_none() {
+            let (partition, offset) = (self.partition.id, self.place.next.get());
+            let kept = journal.append(Decision { partition, offset, watermark: time })?;
+            kept.wake(waker);
+            self.decided = Some((time, kept));
+            self.conclude();
         }
         Ok(())
+    }
+
+    /// Moves the watermark up as decided, if that is kept.
+    pub(super) fn conclude(&mut self) {
+        if let Some((time, _)) = self.decided.take_if(|(_, kept)| kept.is_kept()) {
+            self.watermark.force(time);
+            if let Some(marks) = &self.marks {
+                marks.borrow_mut().stand(self.place.next.get(), self.watermark);
+            }
+            self.settle();
+        }
     }
 
     /// Brings the capabilities to the watermark; drops them and returns `true` at the end of the partition.
@@ -247,6 +297,10 @@ struct Taking<'a> {
     batch: &'a mut RowBatch,
     rejected: &'a mut Vec<Rejected>,
     left: usize,
+    /// What is earlier is in keyed state, and what became of it committed.
+    below: EventTime,
+    /// How many records were earlier.
+    known: usize,
     earliest: EventTime,
 }
 
@@ -277,6 +331,12 @@ impl Taking<'_> {
         }
     }
 
+    /// Passes by a record that is known already.
+    fn pass(&mut self) -> ControlFlow<()> {
+        self.known += 1;
+        self.more()
+    }
+
     /// Whether a record of this time is in time; moves the watermark past it.
     #[inline]
     fn admit(&mut self, time: EventTime) -> bool {
@@ -292,6 +352,10 @@ impl Taking<'_> {
         time: Option<EventTime>,
         reason: String,
     ) {
+        if watermark < self.below {
+            self.known += 1;
+            return;
+        }
         self.rejected.push(Rejected {
             time: watermark,
             cause,
@@ -352,6 +416,9 @@ impl Intake for Taking<'_> {
             self.reject_late(watermark, raw, time);
             return self.more();
         }
+        if time < self.below {
+            return self.pass();
+        }
         let text = &self.row.key;
         let key = self.dictionary.number(KeyId::of(text), || Key::new(text), self.batch);
         self.batch.push(time, key, raw.offset, &self.row.values);
@@ -366,6 +433,9 @@ impl Intake for Taking<'_> {
             let raw = Raw { offset, line: None, appended: None, payload: payload.as_bytes() };
             self.reject_late(watermark, raw, time);
             return self.more();
+        }
+        if time < self.below {
+            return self.pass();
         }
         let key = self.dictionary.number(key.id, || key.key.clone(), self.batch);
         self.batch.push(time, key, offset, values);
@@ -382,6 +452,9 @@ impl Intake for Taking<'_> {
         if !self.admit(time) {
             record.with_raw(|raw| self.reject_late(watermark, raw, time));
             return self.more();
+        }
+        if time < self.below {
+            return self.pass();
         }
         let key = self.dictionary.number(record.id, || Key::new(record.key), self.batch);
         self.batch.push(time, key, record.offset, record.values);

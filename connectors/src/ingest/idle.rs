@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidewatch_dataflows::EventTime;
+use timely::scheduling::SyncActivator;
 
 use super::feed::Feed;
 use crate::{Error, Journal};
@@ -102,8 +103,14 @@ impl Standings {
         self.table.note(self.own);
     }
 
-    /// Forces the watermarks of silent partitions up.
-    pub(super) fn decide(&mut self, feeds: &mut [Feed], journal: &dyn Journal) -> Result<(), Error> {
+    /// Has the watermarks of silent partitions forced up, none to below `floor`.
+    pub(super) fn decide(
+        &mut self,
+        feeds: &mut [Feed],
+        floor: EventTime,
+        journal: &dyn Journal,
+        waker: &SyncActivator,
+    ) -> Result<(), Error> {
         if !self.silent.contains(&true) {
             return Ok(());
         }
@@ -116,7 +123,7 @@ impl Standings {
             (None, _) => return Ok(()),
         };
         for (feed, _) in feeds.iter_mut().zip(&self.silent).filter(|(_, silent)| **silent) {
-            feed.force(target, journal)?;
+            feed.force(target.max(floor), journal, waker)?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use tidewatch_dataflows::flow::PARTITIONS;
 use tidewatch_dataflows::Span;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::resume::{Resume, Resumed};
 use super::turns::Pace;
 use super::Quarantine;
 use crate::format::Format;
@@ -30,6 +31,7 @@ pub struct Input {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) pace: Pace,
     pub(super) ahead: usize,
+    pub(super) resume: Resumed,
 }
 
 impl Input {
@@ -58,6 +60,7 @@ impl Input {
             journal: Arc::new(Unkept),
             pace: Pace::default(),
             ahead: AHEAD,
+            resume: None,
         }
     }
 
@@ -109,6 +112,13 @@ impl Input {
     /// time back is read; more ends the run with an error.
     pub fn ahead(mut self, bytes: usize) -> Self {
         self.ahead = bytes;
+        self
+    }
+
+    /// Goes on where an earlier run stood, with the partitions that it had; where this one stands can then be asked
+    /// ([`Control::positions`]).
+    pub fn resume(mut self, resume: Arc<Resume>) -> Self {
+        self.resume = Some(resume);
         self
     }
 
@@ -168,7 +178,11 @@ impl Input {
         peers: usize,
         ingest: usize,
     ) -> Result<Vec<Partition>, Error> {
-        let mut names = self.source.partitions()?;
+        let mut names = match &self.resume {
+            // What there is besides, the run has not decided about.
+            Some(resume) => resume.partitions(&self.name),
+            None => self.source.partitions()?,
+        };
         names.sort_unstable();
         names.dedup();
         let is_local = self.source.is_local();

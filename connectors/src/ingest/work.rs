@@ -11,7 +11,7 @@ use tidewatch_dataflows::{Event, EventTime};
 use timely::container::NoopBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::{Capability, CapabilitySet};
-use timely::scheduling::Activator;
+use timely::scheduling::{Activator, SyncActivator};
 
 use super::feed::{Feed, Rules};
 use super::gate::{Allowance, Gate};
@@ -43,6 +43,7 @@ pub(super) struct Work {
     /// The number of the operator.
     pub(super) ingest: usize,
     pub(super) activator: Rc<Activator>,
+    pub(super) waker: SyncActivator,
     pub(super) ports: Ports,
     pub(super) rules: Rules,
     pub(super) feeds: Vec<Feed>,
@@ -56,6 +57,8 @@ pub(super) struct Work {
     pub(super) standings: Standings,
     pub(super) idle: Option<Duration>,
     pub(super) journal: Arc<dyn Journal>,
+    /// No decision puts a watermark below it.
+    pub(super) floor: EventTime,
     /// The highest watermark of the partitions that have ended, and for when it is said.
     pub(super) end: EventTime,
     pub(super) ends_at: Option<Capability<EventTime>>,
@@ -64,6 +67,7 @@ pub(super) struct Work {
 impl Work {
     /// Reads some records.
     pub(super) fn go_on(&mut self) -> Result<(), Error> {
+        self.feeds.iter_mut().for_each(Feed::conclude);
         let asked = self.asking.is_due(Instant::now());
         if asked {
             self.feeds.iter_mut().for_each(Feed::retry);
@@ -123,7 +127,7 @@ impl Work {
     /// Sees to it that partitions that have been silent for long hold nobody back.
     fn look_for_silence(&mut self) -> Result<(), Error> {
         self.standings.look(&self.feeds, Instant::now(), self.idle);
-        self.standings.decide(&mut self.feeds, self.journal.as_ref())?;
+        self.standings.decide(&mut self.feeds, self.floor, self.journal.as_ref(), &self.waker)?;
         let mut output = self.ports.standings.activate();
         output.session(&CapabilitySet::new()).give_iterator(self.standings.tell());
         Ok(())

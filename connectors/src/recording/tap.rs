@@ -14,7 +14,7 @@ use super::MAX_SECTION;
 use crate::format::{Decoder, Format, Row};
 use crate::ingest::{decoding, Quarantine, Quarantined};
 use crate::source::{Decoded, Intake, Raw, Reader, Source, Status};
-use crate::{lock, Decision, Error, Input, Journal, Schema};
+use crate::{lock, Decision, Error, Input, Journal, Kept, Schema};
 
 /// A source whose records are recorded as they are read.
 pub(super) struct TapSource {
@@ -245,10 +245,10 @@ impl TapJournal {
 }
 
 impl Journal for TapJournal {
-    fn append(&self, decision: Decision) -> Result<(), Error> {
-        self.inner.append(decision)?;
+    fn append(&self, decision: Decision) -> Result<Kept, Error> {
+        let kept = self.inner.append(decision)?;
         self.note(decision);
-        Ok(())
+        Ok(kept)
     }
 
     fn decisions(&self, partition: PartitionId) -> Vec<Decision> {

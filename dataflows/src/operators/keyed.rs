@@ -26,8 +26,8 @@ use timely::dataflow::StreamVec;
 use timely::ExchangeData;
 
 pub use buckets::{Buckets, PartitionNumber, Row, Run, Stretch};
-pub use durable::{Announced, Durable, Restore, Take};
 use durable::Saver;
+pub use durable::{Announced, Durable, Restore, Take};
 pub use eager::Eager;
 use eager::Provisions;
 use state::KeyedState;

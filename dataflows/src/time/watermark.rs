@@ -33,6 +33,11 @@ impl Watermark {
         Self { time: EventTime::MIN, newest: EventTime::MIN, lateness }
     }
 
+    /// A watermark that stands at `time` after records up to `newest`, as it did in an earlier run.
+    pub fn resumed(lateness: Span, time: EventTime, newest: EventTime) -> Self {
+        Self { time, newest, lateness }
+    }
+
     /// Classifies the next record by its event time, then moves past it: `false` if the record is late.
     #[inline]
     pub fn admit(&mut self, time: EventTime) -> bool {

@@ -120,8 +120,7 @@ impl<S> Group<S> {
     }
 
     fn insert(&mut self, id: KeyId, key: Key) -> u32 {
-        let slot =
-            Slot { state: None, last: EventTime::MIN, fired: EventTime::MIN, armed: EventTime::MAX };
+        let slot = Slot { state: None, last: EventTime::MIN, fired: EventTime::MIN, armed: EventTime::MAX };
         let name = Named::from(key);
         let mut names = self.rest.names.borrow_mut();
         let at = match self.rest.free.pop() {

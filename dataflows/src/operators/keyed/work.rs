@@ -57,12 +57,7 @@ impl<L: Logic<In = Record, Out: ExchangeData + Clone>> Work<L> {
 
     /// Goes as far as the frontier of the rows and the horizon of the boundaries allow, and past the end only when every source
     /// worker `has_ended`, and so has said where that is.
-    pub(super) fn go_on(
-        &mut self,
-        frontier: Option<EventTime>,
-        horizon: Option<EventTime>,
-        has_ended: bool,
-    ) {
+    pub(super) fn go_on(&mut self, frontier: Option<EventTime>, horizon: Option<EventTime>, has_ended: bool) {
         // At once: whoever reads it need not wait.
         self.say();
         let (limit, is_end) = match (frontier, horizon) {

@@ -5,13 +5,13 @@ use proptest::prelude::*;
 use super::super::group::Outputs;
 use super::super::{KeyedState, Limits};
 use super::*;
-use crate::state::Changes;
 use crate::detectors;
 use crate::event::{Change, RevisionId};
 use crate::logic::window::{sliding, tumbling};
 use crate::logic::{silent_for, DynLogic, Every, Gap, Selection, Threshold, Verdict};
 use crate::params::{Given, Kind, Params};
 use crate::record::{Dictionary, Offset, Origin};
+use crate::state::Changes;
 use crate::{Key, RowBatch, Span};
 
 type Boxed = DynLogic<Record, Verdict>;
