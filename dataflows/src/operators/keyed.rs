@@ -14,6 +14,8 @@ mod buckets;
 mod durable;
 mod eager;
 mod group;
+#[cfg(test)]
+mod play;
 mod sight;
 mod state;
 mod work;

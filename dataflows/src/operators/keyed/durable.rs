@@ -137,3 +137,6 @@ impl Saver {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
