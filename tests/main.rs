@@ -3,6 +3,7 @@
 mod cli;
 #[cfg(target_os = "linux")]
 mod cluster;
+mod commit;
 mod config;
 mod determinism;
 mod examples;

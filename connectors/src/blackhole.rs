@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn clones_share_the_count() {
         let blackhole = Blackhole::default();
-        let message = Message { time: EventTime::MIN, payload: b"" };
+        let message = Message::new(EventTime::MIN, b"");
         blackhole.clone().write(&[message, message], None).unwrap();
         assert_eq!((2, false), (blackhole.count(), blackhole.wants_payloads()));
     }

@@ -3,6 +3,7 @@
 //! A run may have several processes. Each then tells the others in a [`Bulletin`] how it stands, and hears theirs; what
 //! concerns the whole run (whether it is interrupted, what is drained, the totals) is derived from all of them.
 
+mod committed;
 mod counts;
 mod local;
 
@@ -17,7 +18,8 @@ use tidewatch_dataflows::{EventTime, PartitionId};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ingest::Quarantine;
-use crate::{lock, Error, Partition};
+use crate::{lock, Error, Partition, Progress, Shard};
+pub use committed::Committed;
 pub use counts::{Counts, Totals};
 
 /// Shared by all workers of a process for one run; clones are the same control.
@@ -43,6 +45,9 @@ struct Shared {
     listed: Mutex<BTreeMap<usize, (String, u64)>>,
     known: Mutex<BTreeMap<usize, Known>>,
     opened: AtomicBool,
+    /// How many shards each sink has whose output becomes visible in transactions, and how far those of this process are.
+    shards: Mutex<Vec<u32>>,
+    committed: Mutex<BTreeMap<(usize, Shard), Progress>>,
     others: Mutex<BTreeMap<usize, Bulletin>>,
     heard: Condvar,
     changes: Mutex<u64>,
@@ -70,6 +75,8 @@ pub struct Bulletin {
     pub held: Option<EventTime>,
     /// A hash of the partitions that each of its ingest operators has found.
     pub listed: BTreeMap<usize, u64>,
+    /// How far its shards of sinks are committed.
+    pub committed: Committed,
     /// What it has counted.
     pub totals: Totals,
 }
@@ -269,6 +276,7 @@ impl Control {
             opened: self.0.opened.load(Ordering::Acquire) && !self.failed(),
             frozen,
             held: lock(&self.0.held).values().min().copied(),
+            committed: self.committed_here(),
             listed: lock(&self.0.listed).iter().map(|(ingest, (_, hash))| (*ingest, *hash)).collect(),
             totals: Totals::of(&self.0.counts, &self.0.tally),
         }

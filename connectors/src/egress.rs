@@ -1,30 +1,27 @@
 //! From a stream of events to a sink.
 //!
-//! All events of a stream go to one worker, which waits for the frontier, puts each closed time in order, and hands
-//! it to the sink once. So a sink's bytes depend on the events alone. It tells each worker how many of its events it has
-//! taken, so that none sends more than a sink can write ([`Pressure`]).
+//! All events of a stream, or of a shard of its sink, go to one worker, which waits for the frontier, puts each closed
+//! time in order, and hands it to the sink once. So a sink's bytes depend on the events alone. It tells each worker how
+//! many of its events it has taken, so that none sends more than a sink can write
+//! ([`Pressure`](tidewatch_dataflows::flow::Pressure)).
 
 mod announce;
+mod batch;
+mod commit;
+mod deliver;
+mod waiting;
 mod writer;
 
-use std::collections::BTreeMap;
-
-use tidewatch_dataflows::flow::ports::port;
-use tidewatch_dataflows::flow::Pressure;
 use tidewatch_dataflows::{Event, EventTime};
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::generic::Operator;
-use timely::dataflow::operators::{CapabilitySet, Probe};
 use timely::dataflow::StreamVec;
-use timely::progress::operate::FrontierInterest;
-use timely::ExchangeData;
 
 use crate::format::{CsvEncoder, Encoder, JsonEncoder, TableEncoder};
-use crate::{Control, Error, Schema, Sink};
+use crate::{Control, Error, Progress, Schema, Sink};
 
 pub use announce::Announce;
+pub use commit::{Commit, Committer, Cycle, Next, Shards};
+use deliver::{deliver, Delivery};
+use waiting::{keep, Waiting};
 use writer::Writer;
 
 /// Opens a sink; called on the one worker that writes to it.
@@ -71,133 +68,41 @@ pub trait Egress {
 
 impl<E: Event> Egress for StreamVec<'_, EventTime, E> {
     fn egress(self, output: Output) {
-        let mut waiting = BTreeMap::<EventTime, Vec<E>>::new();
         let control = Control::current();
-        let keep = move |events: &[E]| {
-            for event in events.iter().filter(|event| event.weight() > 0) {
-                control.keep(event.time(), event.weight() as u64);
-            }
-        };
-        deliver(self, "Egress", output, keep, move |writer, come, frontier| {
-            for event in come.drain(..) {
-                waiting.entry(event.time()).or_default().push(event);
-            }
-            let open = match frontier {
-                Frontier::Stays => return Ok(()),
-                Frontier::Reaches(limit) => waiting.split_off(&limit),
-                Frontier::Ends => BTreeMap::new(),
-            };
-            let mut closed = std::mem::replace(&mut waiting, open);
-            // Stable: events that are equal in the order come from one key, in the order of their emission.
-            closed.values_mut().for_each(|events| events.sort_by(E::order));
-            let events = closed.iter().flat_map(|(time, events)| events.iter().map(|event| (*time, event)));
-            writer.write(events, frontier)
-        });
+        let writer = (self.scope().index() == 0).then(|| Writer::new(output, &control)).flatten();
+        let ordered = Ordered { waiting: Waiting::default(), writer, reached: Progress::START };
+        deliver(self, "Egress", 1, |_: &E| 0, keep(control), |_| ordered);
     }
 }
 
-/// What the frontier of what comes to a sink has done.
-#[derive(Clone, Copy)]
-enum Frontier {
-    Stays,
-    Reaches(EventTime),
-    Ends,
+/// Events that wait until they are final, on their way to a sink; the sink itself is on one worker.
+struct Ordered<E> {
+    waiting: Waiting<E>,
+    writer: Option<Writer>,
+    reached: Progress,
 }
 
-/// Brings events to the worker that writes them, and tells who has sent them that they were taken; `keep` sees what is
-/// sent. There `write` is given what has come whenever something has, or the frontier has moved.
-fn deliver<E: ExchangeData>(
-    events: StreamVec<'_, EventTime, E>,
-    name: &str,
-    output: Output,
-    keep: impl Fn(&[E]) + 'static,
-    mut write: impl FnMut(&mut Writer, &mut Vec<E>, Frontier) -> Result<(), Error> + 'static,
-) {
-    let control = Control::current();
-    let (scope, pressure) = (events.scope(), Control::pressure());
-    let is_writer = scope.index() == 0;
-    let sent = sent(events, pressure.clone(), keep);
-    let mut builder = OperatorBuilder::new(name.to_owned(), scope);
-    let mut input = builder.new_input(sent, Exchange::new(|_: &Sent<E>| 0));
-    let (_, written) = builder.new_output::<Vec<()>>();
-    // Connected to the events, so that whoever hears of them is there as long as they are.
-    let (mut taken_output, taken) = port(&mut builder);
-    builder.build(move |mut capabilities| {
-        capabilities.truncate(1);
-        let mut writer = is_writer.then(|| Writer::new(output, &control)).flatten();
-        let mut capability = capabilities.pop();
-        let mut come = Vec::new();
-        let none = CapabilitySet::new();
-
-        move |frontiers| {
-            {
-                let mut output = taken_output.activate();
-                let mut session = output.session(&none);
-                input.for_each(|_, sent| {
-                    for (worker, mut events) in sent.drain(..) {
-                        session.give((worker, events.len() as u64));
-                        come.append(&mut events);
-                    }
-                });
-            }
-            let Some(held) = &mut capability else { return };
-            let frontier = match frontiers[0].frontier().first() {
-                None => Frontier::Ends,
-                Some(limit) if *limit > *held.time() => Frontier::Reaches(*limit),
-                Some(_) => Frontier::Stays,
-            };
-            if !come.is_empty() || !matches!(frontier, Frontier::Stays) {
-                if let Some(writer) = writer.as_mut().filter(|_| !control.failed()) {
-                    if let Err(error) = write(writer, &mut come, frontier) {
-                        control.fail(error);
-                    }
-                }
-                come.clear();
-            }
-            // What was written is written: only now may a probe pass it.
-            match frontier {
-                Frontier::Stays => {}
-                Frontier::Reaches(limit) => held.downgrade(&limit),
-                Frontier::Ends => capability = None,
-            }
+impl<E: Event> Delivery<E> for Ordered<E> {
+    fn take(&mut self, _shard: u32, events: &mut Vec<E>) {
+        match &self.writer {
+            Some(_) => self.waiting.add(events.drain(..)),
+            None => events.clear(),
         }
-    });
-    take(taken, pressure);
-    let (probe, _) = written.probe();
-    Control::await_probe(probe);
-}
+    }
 
-/// Events with the worker that sent them.
-type Sent<E> = (u64, Vec<E>);
-/// A worker, and how many of its events were taken.
-type Taken = (u64, u64);
-
-/// Says who sends each batch, shows it to `keep`, and counts it as under way.
-fn sent<'scope, E: ExchangeData>(
-    events: StreamVec<'scope, EventTime, E>,
-    pressure: Pressure,
-    keep: impl Fn(&[E]) + 'static,
-) -> StreamVec<'scope, EventTime, Sent<E>> {
-    let worker = events.scope().index() as u64;
-    events.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Pipeline, "Sent", move |_capability, _info| {
-        move |input, output| {
-            input.for_each(|time, events| {
-                pressure.send(events.len() as u64);
-                keep(events);
-                output.session(&time).give((worker, std::mem::take(events)));
-            });
+    fn reach(&mut self, frontier: Progress) -> Result<(), Error> {
+        if frontier == std::mem::replace(&mut self.reached, frontier) {
+            return Ok(());
         }
-    })
-}
-
-/// Tells each worker what was taken of its events.
-fn take(taken: StreamVec<'_, EventTime, Taken>, pressure: Pressure) {
-    let mut builder = OperatorBuilder::new("Taken".to_owned(), taken.scope());
-    let mut input = builder.new_input(taken, Exchange::new(|(worker, _): &Taken| *worker));
-    builder.set_notify_for(0, FrontierInterest::Never);
-    builder.build(move |_capabilities| {
-        move |_frontiers| {
-            input.for_each(|_, taken| taken.drain(..).for_each(|(_, events)| pressure.take(events)));
+        let closed = self.waiting.close(frontier);
+        let events = closed.iter().flat_map(|(time, events)| events.iter().map(|event| (*time, event)));
+        match &mut self.writer {
+            Some(writer) => writer.write(events, frontier),
+            None => Ok(()),
         }
-    });
+    }
+
+    fn written(&self) -> Progress {
+        self.reached
+    }
 }

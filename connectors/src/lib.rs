@@ -28,7 +28,7 @@ pub use error::Error;
 pub use ingest::{Ingested, Input};
 pub use journal::{Decision, Journal, Kept, MemoryJournal};
 pub use schema::Schema;
-pub use sink::{Message, Sink};
+pub use sink::{Header, Message, Progress, Shard, ShardWriter, Sink, TransactionalSink};
 pub use source::{Intake, Partition, Reader, Source, Status};
 pub use store::Store;
 

@@ -1,5 +1,7 @@
 //! Reads records from memory and writes messages to it: for tests, and for embedding.
 
+mod shards;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -9,6 +11,8 @@ use timely::scheduling::SyncActivator;
 
 use crate::source::{Intake, Raw, Reader, Source, Status};
 use crate::{lock, Error, Message, Sink};
+
+pub use shards::{Kept, MemoryShards};
 
 /// A record in memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -258,7 +262,7 @@ mod tests {
         let sink = MemorySink::default();
         let mut writer = sink.clone();
         let [one, two] = [1, 2].map(EventTime::from_micros);
-        let message = |time, payload| Message { time, payload };
+        let message = |time, payload| Message::new(time, payload);
         writer.write(&[message(one, b"a"), message(one, b"b")], Some(two)).unwrap();
         writer.write(&[message(two, b"c")], None).unwrap();
         assert_eq!(b"a\nb\nc".to_vec(), sink.contents());

@@ -1,8 +1,12 @@
 //! What a sink of events is.
 
+mod transactional;
+
 use tidewatch_dataflows::EventTime;
 
 use crate::Error;
+
+pub use transactional::{Progress, Shard, ShardWriter, TransactionalSink};
 
 /// An encoded event, or revision of one.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +15,26 @@ pub struct Message<'a> {
     pub time: EventTime,
     /// The event in the sink's format, without a separator.
     pub payload: &'a [u8],
+    /// What a broker is told to be its key; `None` if it has none, or the sink does not look at keys.
+    pub key: Option<&'a [u8]>,
+    /// What a broker is told beside it; none if the sink does not look at keys.
+    pub headers: &'a [Header<'a>],
+}
+
+impl<'a> Message<'a> {
+    /// A message without key and headers.
+    pub fn new(time: EventTime, payload: &'a [u8]) -> Self {
+        Self { time, payload, key: None, headers: &[] }
+    }
+}
+
+/// Something that a broker is told beside an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it is.
+    pub value: &'a [u8],
 }
 
 /// Something that events can be written to; used by one worker at a time, from its own thread.

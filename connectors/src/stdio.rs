@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_sink_writes_lines_and_reports_what_fails() {
-        let message = |payload| Message { time: EventTime::MIN, payload };
+        let message = |payload| Message::new(EventTime::MIN, payload);
         let mut out = Vec::new();
         let long = vec![b'x'; BLOCK];
         write_lines(&mut out, &mut Vec::new(), &[message(b"a"), message(&long), message(b"b")]).unwrap();

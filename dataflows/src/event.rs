@@ -52,6 +52,22 @@ pub trait Event: Describe + ExchangeData + Clone {
     fn weight(&self) -> usize {
         0
     }
+
+    /// What decides which shard of a sink writes it: the same for all events whose order among each other matters.
+    fn shard_hash(&self) -> u64;
+
+    /// What a broker is told to be its key; `None` if it has none.
+    fn message_key(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// Gives `each` the names and values of what a broker is told beside the event.
+    fn headers(&self, _each: &mut dyn FnMut(&'static str, &[u8])) {}
+}
+
+/// The shard hash of what concerns a key: its group, so that with as many shards as workers nothing leaves its worker.
+fn of_group(key: &Key) -> u64 {
+    key.id().group().index() as u64
 }
 
 /// What a key's logic emitted, with the key and the time.
@@ -80,6 +96,12 @@ impl<O: Describe + Ranked + ExchangeData + Clone> Event for Emission<O> {
     }
     fn order(&self, other: &Self) -> Ordering {
         self.key.cmp(&other.key).then_with(|| self.value.rank(&other.value))
+    }
+    fn shard_hash(&self) -> u64 {
+        of_group(&self.key)
+    }
+    fn message_key(&self) -> Option<&[u8]> {
+        Some(self.key.as_str().as_bytes())
     }
 }
 
@@ -171,5 +193,11 @@ impl Event for KeyEvent {
     }
     fn order(&self, other: &Self) -> Ordering {
         self.key.cmp(&other.key).then(self.cause.cmp(&other.cause))
+    }
+    fn shard_hash(&self) -> u64 {
+        self.group.index() as u64
+    }
+    fn message_key(&self) -> Option<&[u8]> {
+        Some(self.key.as_str().as_bytes())
     }
 }

@@ -67,4 +67,9 @@ impl PartitionId {
         name.extend_from_slice(partition.as_bytes());
         Self(xxh3_64(&name))
     }
+
+    /// The hash itself.
+    pub fn hash(self) -> u64 {
+        self.0
+    }
 }

@@ -200,7 +200,7 @@ where
         let streams = ["emitted", "evictions", "late"].into_iter().chain(eager.map(|_| "provisional"));
         run(feed, setting, &streams.collect::<Vec<_>>(), move |ingested, sinks, schema| {
             let (logic, records) = (make(), ingested.records);
-            let KeyedStreams { emitted, evicted, provisional } = match (snapshotting, eager) {
+            let KeyedStreams { emitted, evicted, provisional, .. } = match (snapshotting, eager) {
                 (true, _) => records.keyed_within(limits, Snapshotting { logic, overhead: 0 }),
                 (false, Some(eager)) => records.keyed_eagerly(limits, eager, logic),
                 (false, None) => records.keyed_within(limits, logic),

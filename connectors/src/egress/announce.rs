@@ -5,7 +5,8 @@ use tidewatch_dataflows::{Describe, EventTime};
 use timely::dataflow::StreamVec;
 use timely::ExchangeData;
 
-use super::{deliver, Frontier, Output};
+use super::{deliver, Delivery, Output, Writer};
+use crate::{Control, Error, Progress};
 
 /// Extension trait for writing what is not final yet.
 pub trait Announce {
@@ -18,16 +19,38 @@ pub trait Announce {
 
 impl<O: Describe + ExchangeData + Clone> Announce for StreamVec<'_, EventTime, Revision<O>> {
     fn announce(self, output: Output) {
-        deliver(
-            self,
-            "Announce",
-            output,
-            |_| {},
-            |writer, come, frontier| match frontier {
-                // A frontier that has moved is no news.
-                Frontier::Reaches(_) if come.is_empty() => Ok(()),
-                _ => writer.write(come.iter().map(|revision| (revision.time, revision)), frontier),
-            },
-        );
+        let control = Control::current();
+        let writer = (self.scope().index() == 0).then(|| Writer::new(output, &control)).flatten();
+        let as_they_come = AsTheyCome { come: Vec::new(), writer, reached: Progress::START };
+        deliver(self, "Announce", 1, |_| 0, |_| {}, |_| as_they_come);
+    }
+}
+
+/// Revisions on their way to a sink, which is on one worker.
+struct AsTheyCome<O> {
+    come: Vec<Revision<O>>,
+    writer: Option<Writer>,
+    reached: Progress,
+}
+
+impl<O: Describe + ExchangeData + Clone> Delivery<Revision<O>> for AsTheyCome<O> {
+    fn take(&mut self, _shard: u32, revisions: &mut Vec<Revision<O>>) {
+        self.come.append(revisions);
+    }
+
+    fn reach(&mut self, frontier: Progress) -> Result<(), Error> {
+        let ends = std::mem::replace(&mut self.reached, frontier) != frontier && frontier == Progress::End;
+        let come = std::mem::take(&mut self.come);
+        match &mut self.writer {
+            // A frontier that has moved is no news.
+            Some(writer) if !come.is_empty() || ends => {
+                writer.write(come.iter().map(|revision| (revision.time, revision)), frontier)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn written(&self) -> Progress {
+        self.reached
     }
 }

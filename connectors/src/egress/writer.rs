@@ -2,22 +2,17 @@
 
 use tidewatch_dataflows::{Describe, EventTime};
 
-use super::{Frontier, Output};
+use super::batch::Batch;
+use super::Output;
 use crate::format::Encoder;
-use crate::{Control, Error, Message, Sink};
+use crate::{Control, Error, Progress, Sink};
 
-/// How many messages and bytes a sink is given at a time; the last message may exceed them.
-const MESSAGES: usize = 1 << 16;
-const BYTES: usize = 4 << 20;
-
-/// A sink with its encoder and their buffers.
+/// A sink with its encoder.
 pub(super) struct Writer {
     sink: Box<dyn Sink>,
     encoder: Box<dyn Encoder>,
-    wrote_header: bool,
-    bytes: Vec<u8>,
-    /// Of each message its time, and where it ends.
-    ends: Vec<(EventTime, usize)>,
+    wrote_preamble: bool,
+    batch: Batch,
     /// The frontier up to which everything was written.
     frontier: EventTime,
 }
@@ -32,9 +27,8 @@ impl Writer {
             Ok(sink) => Some(Self {
                 sink,
                 encoder: output.encoder,
-                wrote_header: false,
-                bytes: Vec::new(),
-                ends: Vec::new(),
+                wrote_preamble: false,
+                batch: Batch::default(),
                 frontier: EventTime::MIN,
             }),
             Err(error) => {
@@ -44,48 +38,40 @@ impl Writer {
         }
     }
 
-    /// Writes events in the order given, some at a time.
+    /// Writes events in the order given, some at a time, and says how far that is all.
     pub(super) fn write<'a, E: Describe + 'a>(
         &mut self,
         events: impl Iterator<Item = (EventTime, &'a E)>,
-        frontier: Frontier,
+        frontier: Progress,
     ) -> Result<(), Error> {
         let wants_payloads = self.sink.wants_payloads();
         for (time, event) in events {
-            if wants_payloads {
-                if !std::mem::replace(&mut self.wrote_header, true)
-                    && self.encoder.header(event, &mut self.bytes)
-                {
-                    self.ends.push((time, self.bytes.len()));
+            if !wants_payloads {
+                self.batch.push_empty(time);
+            } else {
+                if !std::mem::replace(&mut self.wrote_preamble, true) {
+                    self.batch.push_preamble(time, event, &mut *self.encoder);
                 }
-                self.encoder.encode(event, &mut self.bytes);
+                self.batch.push(time, event, &mut *self.encoder);
             }
-            self.ends.push((time, self.bytes.len()));
-            if self.ends.len() >= MESSAGES || self.bytes.len() >= BYTES {
+            if self.batch.is_full() {
                 self.hand_over(Some(self.frontier))?;
             }
         }
         match frontier {
-            Frontier::Stays => self.hand_over(Some(self.frontier)),
-            Frontier::Reaches(limit) => {
+            Progress::Below(limit) => {
                 self.frontier = limit;
                 self.hand_over(Some(limit))
             }
-            Frontier::Ends => self.hand_over(None),
+            Progress::End => self.hand_over(None),
         }
     }
 
     /// Gives the sink what is encoded, and a frontier below which that is all.
     fn hand_over(&mut self, frontier: Option<EventTime>) -> Result<(), Error> {
-        let mut start = 0;
-        let message = |(time, end): (EventTime, usize)| {
-            let payload = &self.bytes[start..end];
-            start = end;
-            Message { time, payload }
-        };
-        let messages: Vec<_> = self.ends.drain(..).map(message).collect();
-        self.sink.write(&messages, frontier)?;
-        self.bytes.clear();
+        let Self { sink, batch, .. } = self;
+        batch.give(0..batch.len(), |messages| sink.write(messages, frontier))?;
+        batch.clear();
         Ok(())
     }
 }
@@ -98,7 +84,8 @@ mod tests {
 
     use super::*;
     use crate::blackhole::Blackhole;
-    use crate::Schema;
+    use crate::egress::batch::MESSAGES;
+    use crate::{Message, Schema};
 
     struct Number(usize);
 
@@ -131,8 +118,8 @@ mod tests {
                 .expect("nothing has failed");
         let numbers: Vec<Number> = (0..2 * MESSAGES + 5).map(Number).collect();
         let events = || numbers.iter().map(|number| (at(3), number));
-        writer.write(events(), Frontier::Reaches(at(4))).expect("it takes them");
-        writer.write(events().take(1), Frontier::Ends).expect("it takes it");
+        writer.write(events(), Progress::Below(at(4))).expect("it takes them");
+        writer.write(events().take(1), Progress::End).expect("it takes it");
         let calls = calls.0.lock().expect("nobody panics");
         let shape: Vec<_> = calls.iter().map(|(messages, _, frontier)| (*messages, *frontier)).collect();
         let (start, whole) = (Some(EventTime::MIN), MESSAGES);
@@ -150,7 +137,7 @@ mod tests {
         let mut writer = Writer::new(output, &Control::default()).expect("nothing has failed");
         let numbers = [Number(1), Number(2)];
         writer
-            .write(numbers.iter().map(|number| (EventTime::MIN, number)), Frontier::Ends)
+            .write(numbers.iter().map(|number| (EventTime::MIN, number)), Progress::End)
             .expect("it takes them");
         assert_eq!(2, blackhole.count());
     }

@@ -67,7 +67,7 @@ mod tests {
         let path = directory.path().join("out.jsonl");
         std::fs::write(&path, "old").unwrap();
         let mut sink = FileSink::create(path.to_str().unwrap()).unwrap();
-        let message = |payload| Message { time: EventTime::MIN, payload };
+        let message = |payload| Message::new(EventTime::MIN, payload);
         sink.write(&[message(b"a"), message(b"b")], Some(EventTime::from_micros(1))).unwrap();
         assert_eq!("a\nb\n", std::fs::read_to_string(&path).unwrap());
         sink.write(&[message(b"c")], None).unwrap();

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidewatch_dataflows::{Describe, Event, EventTime, Fields, Offset};
+use tidewatch_dataflows::{Describe, Event, EventTime, Fields, Offset, PartitionId};
 
 /// How much of a record is kept.
 pub(super) const RAW_BYTES: usize = 4096;
@@ -71,5 +71,15 @@ impl Event for Rejected {
     }
     fn weight(&self) -> usize {
         size_of::<Self>() + self.reason.len() + self.raw.len()
+    }
+    fn shard_hash(&self) -> u64 {
+        PartitionId::of(&self.source, &self.partition).hash()
+    }
+    /// Where it was read, and what is wrong with it.
+    fn headers(&self, each: &mut dyn FnMut(&'static str, &[u8])) {
+        each("source", self.source.as_bytes());
+        each("partition", self.partition.as_bytes());
+        each("offset", self.offset.0.to_string().as_bytes());
+        each("reason", self.reason.as_bytes());
     }
 }
