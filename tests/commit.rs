@@ -15,6 +15,8 @@ use tidewatch_dataflows::logic::Threshold;
 use tidewatch_dataflows::operators::Keyed;
 use tidewatch_dataflows::{detectors::EwmaZ, EventTime, Logic, Span};
 
+mod file;
+
 const WORKERS: [u16; 3] = [1, 2, 4];
 const STREAMS: usize = 3;
 

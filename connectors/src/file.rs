@@ -19,8 +19,10 @@ pub mod pattern;
 mod reader;
 mod sink;
 mod stream;
+mod transactional;
 
 pub use sink::FileSink;
+pub use transactional::TransactionalFile;
 
 /// How often a followed file is asked for more.
 const PATIENCE: Duration = Duration::from_millis(100);
