@@ -1,4 +1,4 @@
-//! The command line: `tidewatch run | record | replay | check | generate | detectors`.
+//! The command line: `tidewatch run | record | replay | check | generate | detectors | state`.
 
 mod check;
 mod detectors;
@@ -6,13 +6,16 @@ mod generate;
 mod record;
 mod replay;
 mod run;
+mod state;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tidewatch_connectors::format::TimeFormat;
 use tidewatch_connectors::stdio::STDOUT;
+use tidewatch_dataflows::EventTime;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::registry::Registry;
@@ -45,6 +48,7 @@ Examples:
   tidewatch detectors                         list the detectors
   tidewatch detectors ewma-z                  what a detector takes and gives
   tidewatch generate --records 10000          synthetic records with anomalies
+  tidewatch state stat --store state          what a store keeps
 
 Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 130 interrupted.";
 /// The end of a command's help: an example, and what its exit codes mean.
@@ -85,6 +89,8 @@ enum Command {
     Generate(generate::Generate),
     #[command(after_help = after_help!("tidewatch detectors ewma-z"))]
     Detectors(detectors::Detectors),
+    #[command(after_help = state::AFTER_HELP)]
+    State(state::State),
 }
 
 /// How much a command says, and to whom.
@@ -119,6 +125,7 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         Command::Check(check) => check.execute(&registry, voice),
         Command::Generate(generate) => generate.execute(voice),
         Command::Detectors(detectors) => detectors.execute(&registry, voice),
+        Command::State(state) => state.execute(voice),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -138,6 +145,12 @@ fn help(command: &str) -> Result<(), Error> {
     all.build();
     let own = all.find_subcommand_mut(command).map(|own| own.render_help().to_string());
     say(own.unwrap_or_default().trim_end())
+}
+
+/// Reads an event time of the command line.
+fn time(text: &str) -> Result<EventTime, String> {
+    let format = TimeFormat::Rfc3339;
+    format.parse(text).map_err(|refusal| format.explain(refusal))
 }
 
 /// Writes a text to standard output.

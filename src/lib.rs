@@ -6,6 +6,7 @@
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 
+pub mod checkpoint;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -68,37 +68,50 @@ const CLOUD: [&str; 7] = ["s3://", "s3a://", "gs://", "az://", "azure://", "abfs
 /// [`Error::Configuration`] if there is no such kind of store, or it was not built in; [`Error::Io`] if the directory
 /// cannot be made.
 pub fn open(url: &str) -> Result<Arc<dyn Store>, Error> {
+    if let Some(path) = directory(url) {
+        let named = |error| Error::io(format!("store \"{url}\""))(error);
+        std::fs::create_dir_all(path).map_err(named)?;
+        objects::sweep(path.as_ref()).map_err(named)?;
+    }
+    find(url)
+}
+
+/// Opens a store as [`open`] does, but changes nothing: a directory must be there.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn find(url: &str) -> Result<Arc<dyn Store>, Error> {
     if url == "memory:" {
         return Ok(Arc::new(Objects::new(url, Arc::new(InMemory::new()), None)?));
     }
     if CLOUD.iter().any(|scheme| url.starts_with(scheme)) {
-        return open_cloud(url);
+        return find_in_cloud(url);
     }
-    let path = match url.split_once("://") {
-        Some(("file", path)) => path,
-        None if !url.is_empty() => url,
-        _ => {
-            return Err(Error::Configuration(format!(
-                "\"{url}\" is no store: give a directory, or a URL that begins with file://, s3://, gs:// or az://"
-            )))
-        }
+    let Some(path) = directory(url) else {
+        return Err(Error::Configuration(format!(
+            "\"{url}\" is no store: give a directory, or a URL that begins with file://, s3://, gs:// or az://"
+        )));
     };
-    open_directory(url, path)
-}
-
-fn open_directory(url: &str, path: &str) -> Result<Arc<dyn Store>, Error> {
     let named = |error| Error::io(format!("store \"{url}\""))(error);
-    std::fs::create_dir_all(path).map_err(named)?;
     let root = std::fs::canonicalize(path).map_err(named)?;
-    objects::sweep(&root).map_err(named)?;
     let directory = LocalFileSystem::new_with_prefix(&root)
         .map_err(|error| named(objects::cause(error)))?
         .with_fsync(true);
     Ok(Arc::new(Objects::new(url, Arc::new(directory), Some(root))?))
 }
 
+/// The path of the directory that a URL names, if it names one.
+fn directory(url: &str) -> Option<&str> {
+    match url.split_once("://") {
+        Some(("file", path)) => Some(path),
+        None if !url.is_empty() && url != "memory:" => Some(url),
+        _ => None,
+    }
+}
+
 #[cfg(feature = "cloud")]
-fn open_cloud(url: &str) -> Result<Arc<dyn Store>, Error> {
+fn find_in_cloud(url: &str) -> Result<Arc<dyn Store>, Error> {
     let wrong = |error: &dyn std::fmt::Display| Error::Configuration(format!("store \"{url}\": {error}"));
     let parsed = url::Url::parse(url).map_err(|error| wrong(&error))?;
     let (bucket, path) =
@@ -107,7 +120,7 @@ fn open_cloud(url: &str) -> Result<Arc<dyn Store>, Error> {
 }
 
 #[cfg(not(feature = "cloud"))]
-fn open_cloud(url: &str) -> Result<Arc<dyn Store>, Error> {
+fn find_in_cloud(url: &str) -> Result<Arc<dyn Store>, Error> {
     Err(Error::Configuration(format!(
         "store \"{url}\": this build has no stores in the cloud; build it with `--features cloud`"
     )))

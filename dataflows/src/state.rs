@@ -1,11 +1,13 @@
-//! How state becomes bytes and returns.
+//! How state becomes bytes and returns, and how it is arranged.
 
 mod changes;
+mod version;
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 
 pub use changes::{Change, Changes};
+pub use version::{States, StatesBuilder, Version};
 
 /// Bytes that are not a state of the logic that should read them.
 #[derive(Debug, thiserror::Error)]

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::builder::NonEmptyStringValueParser;
-use tidewatch_connectors::format::TimeFormat;
 use tidewatch_connectors::recording::Play;
 use tidewatch_connectors::stdio::Stdout;
 use tidewatch_dataflows::EventTime;
 
-use super::Voice;
+use super::{time, Voice};
 use crate::cluster;
 use crate::config::{self, SinkFormat, Stream};
 use crate::job::{Job, Outputs};
@@ -67,11 +66,6 @@ pub(super) struct Replay {
     stream: Vec<Stream>,
     #[command(flatten)]
     cluster: cluster::Arguments,
-}
-
-fn time(text: &str) -> Result<EventTime, String> {
-    let format = TimeFormat::Rfc3339;
-    format.parse(text).map_err(|refusal| format.explain(refusal))
 }
 
 fn stream(text: &str) -> Result<Stream, String> {

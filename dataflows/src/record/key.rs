@@ -63,6 +63,12 @@ impl KeyGroup {
     }
 }
 
+impl From<u8> for KeyGroup {
+    fn from(index: u8) -> Self {
+        Self(index)
+    }
+}
+
 /// A key within one process: its group, and its number within the group.
 ///
 /// Whoever gives numbers gives small ones, so that they are places in tables; numbers of different givers have

@@ -1,0 +1,29 @@
+//! Durable state: what is kept of keyed state as of a boundary, and where each partition is read from there.
+//!
+//! A *manifest* is an entry of the job's log: a boundary, the position of each partition, and the objects that together are
+//! the state. A checkpoint writes an [`Object`] per worker, of what [changed](Changes), and then a manifest with the objects
+//! of the one before it. [Compaction](compaction) merges objects, [retention](retention) removes what nobody needs any more,
+//! and [`Checkpoint`] reads it all again.
+
+mod changes;
+pub mod compaction;
+mod groups;
+mod manifest;
+mod merge;
+pub mod object;
+mod reader;
+mod reference;
+pub mod retention;
+mod states;
+
+pub use changes::{Change, Changes};
+pub use groups::KeyGroups;
+pub use manifest::{Began, Body, Manifest, Position};
+pub use merge::Merged;
+pub use object::Object;
+pub use reader::Checkpoint;
+pub use reference::ObjectRef;
+pub use states::as_of;
+
+/// What the names of the entries of the job's log begin with.
+pub const LOG: &str = "log/";
