@@ -8,22 +8,28 @@
 mod changes;
 pub mod compaction;
 mod groups;
+mod keeper;
 mod manifest;
 mod merge;
 pub mod object;
+mod persist;
 mod reader;
 mod reference;
 pub mod retention;
 mod states;
+mod ticker;
 
 pub use changes::{Change, Changes};
 pub use groups::KeyGroups;
-pub use manifest::{Began, Body, Manifest, Position};
+pub(crate) use keeper::{Keeper, Scribe};
+pub use manifest::{Began, Body, Manifest};
 pub use merge::Merged;
 pub use object::Object;
+pub(crate) use persist::persist;
 pub use reader::Checkpoint;
 pub use reference::ObjectRef;
 pub use states::as_of;
+pub(crate) use ticker::Ticker;
 
 /// What the names of the entries of the job's log begin with.
 pub const LOG: &str = "log/";

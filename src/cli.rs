@@ -50,7 +50,7 @@ Examples:
   tidewatch generate --records 10000          synthetic records with anomalies
   tidewatch state stat --store state          what a store keeps
 
-Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 130 interrupted.";
+Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 4 another run of the job took over, 130 interrupted.";
 /// The end of a command's help: an example, and what its exit codes mean.
 macro_rules! after_help {
     ($example:literal) => {

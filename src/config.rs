@@ -3,6 +3,7 @@
 //! Every mistake is reported with its position and with what would be right, and all of them at once. What the file
 //! describes is complete: defaults are filled in, names are known to the [`Registry`], and parameters are in range.
 
+mod checkpoint;
 mod detect;
 mod expand;
 mod fields;
@@ -33,8 +34,8 @@ use reader::Reader;
 use table::Table;
 
 pub use spec::{
-    Ambiguous, DetectSpec, FormatKind, FormatSpec, LimitsSpec, PipelineFile, Policy, SinkFormat, SinkSpec,
-    SourceSpec, StepSpec, Stream, TimeSpec, TimeUnit,
+    Ambiguous, CheckpointSpec, DetectSpec, FormatKind, FormatSpec, LimitsSpec, PipelineFile, Policy,
+    SinkFormat, SinkSpec, SourceSpec, StepSpec, Stream, TimeSpec, TimeUnit,
 };
 
 /// Reads a pipeline file, with variables from the environment of the process.

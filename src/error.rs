@@ -6,8 +6,12 @@ use std::io;
 use tidewatch_connectors::stdio::STDOUT;
 use tidewatch_connectors::Error as ConnectorError;
 use tidewatch_dataflows::params::ParamError;
+use tidewatch_dataflows::state::StateError;
 
 use crate::config;
+
+/// The exit code of a run whose place another run of the job has taken.
+pub(crate) const TAKEN_OVER: u8 = 4;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +32,9 @@ pub enum Error {
     /// A source or a sink failed.
     #[error(transparent)]
     Connector(#[from] ConnectorError),
+    /// State was kept that cannot be gone on with.
+    #[error("{0}; go on with the version that kept it, or start anew with --fresh")]
+    State(#[from] StateError),
     /// Parameters that do not go together.
     #[error(transparent)]
     Parameter(#[from] ParamError),
@@ -55,6 +62,14 @@ pub enum Error {
         /// How long it had time.
         seconds: u64,
     },
+    /// Another run of the job lives.
+    #[error("another run of the job lives{holder}: it holds \"{store}\"; stop it, or take its place with --take-over")]
+    Alive {
+        /// The store of the job.
+        store: String,
+        /// Who has begun it, if that is known, in words.
+        holder: String,
+    },
     /// The run was interrupted; what was final has been written.
     #[error("interrupted")]
     Interrupted,
@@ -74,17 +89,21 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit code of a program that fails with it: 1 for a failed run, 2 for usage or configuration, 130 if
-    /// interrupted; 0 if whoever read standard output has gone.
+    /// The exit code of a program that fails with it: 1 for a failed run, 2 for usage or configuration, 4 if another run of the
+    /// job has taken its place, 130 if interrupted; 0 if whoever read standard output has gone.
     pub fn exit_code(&self) -> i32 {
         match self {
             _ if self.is_broken_pipe() => 0,
-            Self::Config(_) | Self::Usage(_) | Self::Parameter(_) => 2,
+            Self::Config(_) | Self::Usage(_) | Self::Parameter(_) | Self::State(_) => 2,
             Self::Connector(error) => exit_code_of(error).into(),
             Self::Several(errors) => errors.iter().map(Self::exit_code).max().unwrap_or(1),
             Self::Interrupted => 130,
             Self::Peer { code, .. } => (*code).into(),
-            Self::Io { .. } | Self::Absent { .. } | Self::Damaged(_) | Self::Internal(_) => 1,
+            Self::Alive { .. }
+            | Self::Io { .. }
+            | Self::Absent { .. }
+            | Self::Damaged(_)
+            | Self::Internal(_) => 1,
         }
     }
 
@@ -138,6 +157,7 @@ pub(crate) fn exit_code_of(error: &tidewatch_connectors::Error) -> u8 {
             0
         }
         ConnectorError::Configuration(_) | ConnectorError::Parameter(_) => 2,
+        ConnectorError::Fenced { .. } => TAKEN_OVER,
         _ => 1,
     }
 }

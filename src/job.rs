@@ -1,8 +1,8 @@
 //! A pipeline file made runnable: its sources, the logic per key, and its sinks.
 
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 
-use tidewatch_connectors::egress::{Announce, Egress, Output};
+use tidewatch_connectors::egress::{Announce, Output};
 use tidewatch_connectors::format::{CsvEncoder, JsonEncoder, TableEncoder};
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::recording::{Play, Recorder, Recording};
@@ -12,18 +12,26 @@ use tidewatch_dataflows::operators::{Eager, Keyed, Limits};
 use tidewatch_dataflows::{pipelines, EventTime, Logic, Name, Record};
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::Inspect;
+use timely::dataflow::Scope;
 use timely::worker::Worker;
 use tracing::info;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cluster::{self, Cluster, Outcome};
-use crate::config::{PipelineFile, SinkFormat, SinkSpec, Stream};
+use crate::config::{PipelineFile, SinkFormat, SinkSpec, SourceSpec, Stream};
+use crate::recovery::{Recovered, Terms};
 use crate::registry::Registry;
 use crate::Error;
 
 mod input;
 mod lenient;
+mod recover;
+mod start;
+mod transactional;
 
 use lenient::Lenient;
+use start::Start;
+use transactional::Results;
 
 /// A pipeline that can be run, any number of times.
 #[derive(Clone)]
@@ -39,6 +47,7 @@ struct Parts {
     eager: Eager,
     /// Whether its sources are recorded while they are read.
     recorded: bool,
+    terms: Terms,
 }
 
 /// Puts the logic of a job inside another one.
@@ -61,7 +70,16 @@ impl Job {
             .collect::<Result<_, _>>()?;
         let schema = inputs.first().map(|input| input.schema().clone()).unwrap_or_default();
         let (registry, eager) = (registry.clone(), Eager::default());
-        let parts = Parts { file, registry, inputs, schema, within: None, eager, recorded: false };
+        let parts = Parts {
+            file,
+            registry,
+            inputs,
+            schema,
+            within: None,
+            eager,
+            recorded: false,
+            terms: Terms::default(),
+        };
         let job = Self(Arc::new(parts));
         job.logic(false)?;
         Ok(job)
@@ -75,9 +93,21 @@ impl Job {
     /// What processes must have in common to run it together: all but where it is and
     /// where its sinks write to.
     pub fn identity(&self) -> String {
-        let PipelineFile { path: _, name, sources, steps, detects, sinks, limits } = self.file();
+        let PipelineFile { path: _, name, sources, steps, detects, sinks, limits, checkpoint } = self.file();
         let streams: Vec<_> = sinks.iter().map(|sink| sink.stream).collect();
-        format!("{:?}", (name, sources, steps, detects, streams, limits))
+        format!("{:?}", (name, sources, steps, detects, streams, limits, checkpoint))
+    }
+
+    /// Stands for all of the pipeline that changes its output: not for where it reads and writes.
+    pub fn hash(&self) -> u64 {
+        let PipelineFile { sources, steps, detects, limits, .. } = self.file();
+        let source = |source: &SourceSpec| {
+            let source = SourceSpec { options: Default::default(), ..source.clone() };
+            format!("{source:?}")
+        };
+        let sources: Vec<_> = sources.iter().map(source).collect();
+        let limits = (limits.keys, limits.state, limits.record);
+        xxh3_64(format!("{:?}", (sources, steps, detects, limits)).as_bytes())
     }
 
     /// The names of what its records carry.
@@ -114,12 +144,19 @@ impl Job {
         let inputs =
             inputs.map(|(spec, input)| recording.replay(input.clone(), play, input::fingerprint(spec)));
         let inputs = inputs.collect::<Result<_, _>>()?;
-        Ok(Self(Arc::new(Parts { inputs, ..Parts::clone(&self.0) })))
+        // A replay must not disturb what goes on.
+        let file = PipelineFile { checkpoint: None, ..self.0.file.clone() };
+        Ok(Self(Arc::new(Parts { inputs, file, ..Parts::clone(&self.0) })))
     }
 
     /// The same job with its logic inside another one, as a test that watches state puts it.
     pub fn within(&self, within: Arc<Within>) -> Self {
         Self(Arc::new(Parts { within: Some(within), ..Parts::clone(&self.0) }))
+    }
+
+    /// The same job, which starts on other terms than to go on where it stood.
+    pub fn on(&self, terms: Terms) -> Self {
+        Self(Arc::new(Parts { terms, ..Parts::clone(&self.0) }))
     }
 
     /// The same job with another budget for what is provisional, which changes nothing that is final.
@@ -138,6 +175,14 @@ impl Job {
                 format: SinkFormat::Json,
             });
         }
+        sinks
+    }
+
+    /// Those of the pipeline's sinks that are written to as output comes; those whose output becomes visible in transactions
+    /// the job sees to itself.
+    pub fn plain_sinks(&self) -> Vec<SinkSpec> {
+        let mut sinks = self.sinks();
+        sinks.retain(|sink| !self.is_transactional(sink));
         sinks
     }
 
@@ -181,8 +226,8 @@ impl Job {
     /// The first error of a source or sink.
     pub fn run(&self, cluster: Cluster, control: &Control, outputs: Arc<Outputs>) -> Result<Outcome, Error> {
         let job = self.clone();
-        let opened = Opened { workers: Barrier::new(cluster.workers()), processes: cluster.processes() };
-        cluster::run(cluster, control, move |worker| job.build(worker, &opened, outputs()))
+        let start = Start::of(&cluster);
+        cluster::run(cluster, control, move |worker| job.build(worker, &start, outputs()))
     }
 
     /// Reads the sources until they have ended, or `control` is interrupted, and computes nothing.
@@ -192,69 +237,84 @@ impl Job {
     /// The first error of a source.
     pub fn read(&self, cluster: Cluster, control: &Control) -> Result<Outcome, Error> {
         let job = self.clone();
-        let opened = Barrier::new(cluster.workers());
+        let start = Start::of(&cluster);
         cluster::run(cluster, control, move |worker| {
             worker.dataflow::<EventTime, _, _>(|scope| {
                 job.0.inputs.iter().for_each(|input| drop(input.ingest(scope)));
             });
-            opened.wait();
+            start.meet();
             Ok(())
         })
     }
 
     /// Builds the dataflow on one worker, and opens its sinks once all sources are open; the workers of the process leave
     /// it together.
-    fn build(
+    fn build(&self, worker: &mut Worker, start: &Start, outputs: Vec<(Stream, Output)>) -> Result<(), Error> {
+        let recovered = match &self.0.file.checkpoint {
+            None => None,
+            Some(checkpoint) => match start.recover(|who| self.recover(who, checkpoint))? {
+                // All is done, or nothing can be.
+                None => return Ok(()),
+                recovered => recovered,
+            },
+        };
+        let built =
+            worker.dataflow::<EventTime, _, _>(|scope| self.build_in(scope, start, recovered, outputs));
+        // Nothing is read before, so a run that cannot start has nothing to be recorded either.
+        start.meet();
+        built
+    }
+
+    fn build_in<'scope>(
         &self,
-        worker: &mut Worker,
-        opened: &Opened,
+        scope: Scope<'scope, EventTime>,
+        start: &Start,
+        recovered: Option<&Recovered>,
         outputs: Vec<(Stream, Output)>,
     ) -> Result<(), Error> {
-        let wants = |wanted| outputs.iter().any(|(stream, _)| *stream == wanted);
+        let transactional = self.transactional();
+        let streams = || outputs.iter().map(|(stream, _)| *stream).chain(transactional.streams());
+        let wants = |wanted| streams().any(|stream| stream == wanted);
         let (logic, provisional) = (self.logic(wants(Stream::Verdicts))?, wants(Stream::Provisional));
-        let eager = self.0.eager;
         let control = Control::current();
-        let tally = control.tally().clone();
+        let ingest = |input: &Input| match recovered {
+            Some(recovered) => recovered.input(input).ingest(scope),
+            None => input.ingest(scope),
+        };
+        let ingested = self.0.inputs.iter().map(ingest).reduce(Ingested::concat);
+        start.await_opened(&control, scope.index());
+        let Some(Ingested { records, late, malformed }) = ingested else { return Ok(()) };
+        let (limits, eager) = (self.limits(), self.0.eager);
+        let keyed = match (recovered, provisional) {
+            (Some(recovered), _) => recovered.keyed(records, limits, provisional.then_some(eager), logic)?,
+            (None, true) => records.keyed_eagerly(limits, eager, logic),
+            (None, false) => records.keyed_within(limits, logic),
+        };
+        let provisional = keyed.provisional.flat_map(|revision| revision.only(|verdict| verdict.anomalous));
+        let (verdicts, tally) = (keyed.emitted, control.tally().clone());
+        let anomalies = verdicts
+            .clone()
+            .filter(|emission| emission.value.anomalous)
+            .inspect(move |_| tally.anomalies.add(1));
+        let results = Results { anomalies, verdicts, late, malformed, evicted: keyed.evicted };
+        for (stream, output) in outputs {
+            match stream {
+                Stream::Provisional => provisional.clone().announce(output),
+                _ => results.egress(stream, output),
+            }
+        }
+        if let Some(recovered) = recovered {
+            transactional.commit(&results, &recovered.shards, self.schema(), scope.index(), scope.peers())?;
+        }
+        Ok(())
+    }
+
+    fn limits(&self) -> Limits {
         let limits = self.0.file.limits;
-        let limits = Limits {
+        Limits {
             keys: usize::try_from(limits.keys).unwrap_or(usize::MAX),
             state: usize::try_from(limits.state).unwrap_or(usize::MAX),
-        };
-        worker.dataflow::<EventTime, _, _>(|scope| {
-            let ingested = self.0.inputs.iter().map(|input| input.ingest(scope)).reduce(Ingested::concat);
-            // A sink may empty a file, so none is opened before it is known that the run can start.
-            if opened.workers.wait().is_leader() {
-                control.opened();
-            }
-            if scope.index() == 0 {
-                control.await_opened(opened.processes);
-            }
-            let Some(Ingested { records, late, malformed }) = ingested else { return };
-            let keyed = match provisional {
-                true => records.keyed_eagerly(limits, eager, logic),
-                false => records.keyed_within(limits, logic),
-            };
-            let provisional =
-                keyed.provisional.flat_map(|revision| revision.only(|verdict| verdict.anomalous));
-            let verdicts = keyed.emitted;
-            let anomalies = verdicts
-                .clone()
-                .filter(|emission| emission.value.anomalous)
-                .inspect(move |_| tally.anomalies.add(1));
-            for (stream, output) in outputs {
-                match stream {
-                    Stream::Anomalies => anomalies.clone().egress(output),
-                    Stream::Verdicts => verdicts.clone().egress(output),
-                    Stream::Provisional => provisional.clone().announce(output),
-                    Stream::Late => late.clone().egress(output),
-                    Stream::DeadLetters => malformed.clone().egress(output),
-                    Stream::Evictions => keyed.evicted.clone().egress(output),
-                }
-            }
-        });
-        // Nothing is read before, so a run that cannot start has nothing to be recorded either.
-        opened.workers.wait();
-        Ok(())
+        }
     }
 
     /// The logic that runs per key; with `all`, it emits normal verdicts too.
@@ -283,10 +343,4 @@ impl Job {
             None => logic,
         })
     }
-}
-
-/// Where the workers of a process meet once their sources are open, and of how many processes.
-struct Opened {
-    workers: Barrier,
-    processes: usize,
 }

@@ -15,6 +15,7 @@ pub mod job;
 mod log;
 pub mod mesh;
 pub mod progress;
+pub mod recovery;
 pub mod registry;
 pub mod replay;
 mod supervisor;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidewatch_connectors::format::Framing;
-use tidewatch_connectors::{Error, Sink, Source};
+use tidewatch_connectors::{Error, Sink, Source, Store, TransactionalSink};
 use tidewatch_dataflows::detectors::{self, DetectorInfo};
 use tidewatch_dataflows::params::{Parameter, Params};
 use tidewatch_dataflows::pipelines::OperatorInfo;
@@ -64,6 +64,33 @@ pub type ConstructSource = dyn Fn(&Params, &SourceContext) -> Result<Arc<dyn Sou
 /// Makes a sink from checked options.
 pub type ConstructSink = dyn Fn(&Params) -> Result<Box<dyn Sink>, Error> + Send + Sync;
 
+/// What a sink needs to know beside its options so that its output becomes visible in transactions.
+#[derive(Clone)]
+pub struct SinkContext {
+    /// What the pipeline is called.
+    pub job: String,
+    /// Where it may keep how far it is; nothing else writes there.
+    pub store: Arc<dyn Store>,
+    /// How many times the job was started anew.
+    pub incarnation: u64,
+}
+
+/// A stream of a pipeline with the checked options of the sink that it goes to.
+pub type SinkStream<'a> = (&'a str, &'a Params);
+
+/// Makes a sink whose output becomes visible in transactions, of streams that were told to go together.
+pub type ConstructTransactional =
+    dyn Fn(&[SinkStream<'_>], &SinkContext) -> Result<Arc<dyn TransactionalSink>, Error> + Send + Sync;
+
+/// How a sink connector takes part in exactly-once output.
+#[derive(Clone)]
+pub struct Transactional {
+    /// The streams whose options have the same value of this one share transactions; without it each has its own.
+    pub together_by: Option<&'static str>,
+    /// Makes the sink.
+    pub construct: Arc<ConstructTransactional>,
+}
+
 /// What is known of a source connector without making one.
 #[derive(Clone)]
 pub struct SourceInfo {
@@ -96,6 +123,8 @@ pub struct SinkInfo {
     pub parameters: Vec<Parameter>,
     /// Makes one.
     pub construct: Arc<ConstructSink>,
+    /// How its output becomes visible in transactions, if it can; a pipeline with a `[checkpoint]` uses it.
+    pub transactional: Option<Transactional>,
 }
 
 impl Named for SinkInfo {

@@ -4,7 +4,8 @@
 //! secret that is new for each run. The first process keeps standard input. Each other one gets its listening socket in place of it: bound
 //! by the supervisor, so that no port can be taken in between.
 //!
-//! Any death ends all. Starting them again is for a store to come.
+//! Any death ends all. If the run can go on where it stood, all are started again, after a while that doubles with each
+//! time, and not for ever.
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,11 +21,14 @@ use rustix::process::{kill_process, Pid, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::error::TAKEN_OVER;
 use crate::mesh::{name, Member, Secret, LOST, SECRET};
 use crate::Error;
 
 /// The environment variable that tells a supervised process its place.
 const PLACE: &str = "TIDEWATCH_PLACE";
+/// How long to wait before all processes are started again, the first time.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long the others have to end by themselves when one has failed.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -39,24 +43,28 @@ struct Place {
     index: usize,
     epoch: u64,
     supervisor: u32,
+    /// How many times the run was started before.
+    life: u32,
     addresses: Vec<String>,
 }
 
 impl Place {
     fn spell(&self) -> String {
-        let Self { index, epoch, supervisor, addresses } = self;
-        format!("{index} {epoch} {supervisor} {}", addresses.join(","))
+        let Self { index, epoch, supervisor, life, addresses } = self;
+        format!("{index} {epoch} {supervisor} {life} {}", addresses.join(","))
     }
 
     fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let index = words.next()?.parse().ok()?;
         let (epoch, supervisor) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let life = words.next()?.parse().ok()?;
         let addresses: Vec<_> = words.next()?.split(',').map(str::to_owned).collect();
         (words.next().is_none() && index < addresses.len()).then_some(Self {
             index,
             epoch,
             supervisor,
+            life,
             addresses,
         })
     }
@@ -65,6 +73,11 @@ impl Place {
 /// Whether a supervisor has started this process.
 pub(crate) fn is_supervised() -> bool {
     env::var_os(PLACE).is_some()
+}
+
+/// Whether a supervisor has started this process in place of one that has failed.
+pub(crate) fn is_restarted() -> bool {
+    env::var(PLACE).ok().and_then(|text| Place::parse(&text)).is_some_and(|place| place.life > 0)
 }
 
 /// The place of this process, if a supervisor has started it.
@@ -99,18 +112,49 @@ pub(crate) fn supervised() -> Result<Option<Member>, Error> {
 }
 
 enum Event {
-    Ended(usize, ExitStatus),
+    /// In which life which process has ended.
+    Ended(u32, usize, ExitStatus),
     Signal(i32),
 }
 
-/// Starts so many copies of this process, and ends this one when they have ended.
+/// Starts so many copies of this process, and ends this one when they have ended. If they fail they are started again, up to
+/// `restarts` times.
 ///
 /// # Errors
 ///
 /// If they cannot be started.
-pub(crate) fn supervise<T>(processes: u16) -> Result<T, Error> {
+pub(crate) fn supervise<T>(processes: u16, restarts: u32) -> Result<T, Error> {
     // Before there is anything to end.
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(io("signal handlers"))?;
+    let (sender, events) = channel();
+    let to_watch = sender.clone();
+    thread::spawn(move || {
+        for signal in &mut signals {
+            // Without anybody to tell, this process ends.
+            let _ = to_watch.send(Event::Signal(signal));
+        }
+    });
+    for life in 0.. {
+        let mut company = start(processes, life, &sender)?;
+        let code = company.watch(&events);
+        if life >= restarts || !company.may_live_again(code) {
+            std::process::exit(code.into());
+        }
+        let pause = PAUSE * 2_u32.pow(life.min(5));
+        crate::log::complain(&format!(
+            "starts all processes again in {} s ({} of {restarts})",
+            pause.as_secs(),
+            life + 1
+        ));
+        if company.rest(pause, &events) {
+            std::process::exit(Error::Interrupted.exit_code());
+        }
+    }
+    unreachable!("there is a last life")
+}
+
+/// Starts so many processes.
+fn start(processes: u16, life: u32, sender: &Sender<Event>) -> Result<Company, Error> {
     let mut addresses = vec!["127.0.0.1".to_owned()];
     let mut inputs = vec![Stdio::inherit()];
     for _ in 1..processes {
@@ -118,24 +162,17 @@ pub(crate) fn supervise<T>(processes: u16) -> Result<T, Error> {
         addresses.push(listener.local_addr().map_err(io("listening on 127.0.0.1"))?.to_string());
         inputs.push(OwnedFd::from(listener).into());
     }
-    let (sender, events) = channel();
-    let mut company = Company::new(addresses);
-    if let Err(error) = company.start(inputs, &sender) {
+    let mut company = Company::new(addresses, life);
+    if let Err(error) = company.start(inputs, sender) {
         company.signal(Signal::KILL);
         return Err(error);
     }
-    thread::spawn(move || {
-        for signal in &mut signals {
-            // Without anybody to tell, this process ends.
-            let _ = sender.send(Event::Signal(signal));
-        }
-    });
-    let code = company.watch(&events);
-    std::process::exit(code.into())
+    Ok(company)
 }
 
 /// The processes that a supervisor has started.
 struct Company {
+    life: u32,
     addresses: Vec<String>,
     /// Those that run.
     pids: Vec<Option<Pid>>,
@@ -148,8 +185,8 @@ struct Company {
 }
 
 impl Company {
-    fn new(addresses: Vec<String>) -> Self {
-        Self { addresses, pids: Vec::new(), ended: Vec::new(), failing: None, is_signalled: false }
+    fn new(addresses: Vec<String>, life: u32) -> Self {
+        Self { life, addresses, pids: Vec::new(), ended: Vec::new(), failing: None, is_signalled: false }
     }
 
     fn start(&mut self, inputs: Vec<Stdio>, events: &Sender<Event>) -> Result<(), Error> {
@@ -158,14 +195,15 @@ impl Company {
         let epoch = getrandom::u64().map_err(|error| io("random numbers")(error.into()))?;
         for (index, input) in inputs.into_iter().enumerate() {
             let addresses = self.addresses.clone();
-            let place = Place { index, epoch, supervisor: std::process::id(), addresses };
+            let (supervisor, life) = (std::process::id(), self.life);
+            let place = Place { index, epoch, supervisor, life, addresses };
             let mut command = Command::new(&program);
             command.args(env::args_os().skip(1)).stdin(input);
             let child = command.env(PLACE, place.spell()).env(SECRET, &secret).spawn();
             let child = child.map_err(io(program.display().to_string()))?;
             self.pids.push(Some(Pid::from_child(&child)));
             let events = events.clone();
-            thread::spawn(move || await_end(index, child, &events));
+            thread::spawn(move || await_end(life, index, child, &events));
         }
         Ok(())
     }
@@ -175,7 +213,8 @@ impl Company {
         while self.pids.iter().any(Option::is_some) {
             let patience = self.failing.map_or(Duration::MAX, |since| GRACE.saturating_sub(since.elapsed()));
             match events.recv_timeout(patience) {
-                Ok(Event::Ended(process, status)) => self.end(process, status),
+                Ok(Event::Ended(life, process, status)) if life == self.life => self.end(process, status),
+                Ok(Event::Ended(..)) => {}
                 Ok(Event::Signal(_)) if self.is_signalled => {
                     self.signal(Signal::KILL);
                     return 130;
@@ -202,6 +241,31 @@ impl Company {
             _ => drop(self.failing.get_or_insert_with(Instant::now)),
         }
         self.ended.push((process, status));
+    }
+
+    /// Whether what has failed can succeed when it is started again: not if it was told to end, if what it was told is
+    /// wrong, or if another run has taken its place.
+    fn may_live_again(&self, code: u8) -> bool {
+        let fenced = i32::from(TAKEN_OVER);
+        let was_fenced = self.ended.iter().any(|(_, status)| status.code() == Some(fenced));
+        !self.is_signalled && !was_fenced && !matches!(code, 0 | 2 | 130)
+    }
+
+    /// Waits so long, and until all processes have ended; `true` if it is told to end.
+    fn rest(&mut self, pause: Duration, events: &Receiver<Event>) -> bool {
+        let start = Instant::now();
+        loop {
+            let left = pause.saturating_sub(start.elapsed());
+            let all_ended = self.pids.iter().all(Option::is_none);
+            if left.is_zero() && all_ended {
+                return false;
+            }
+            match events.recv_timeout(left.max(Duration::from_millis(1))) {
+                Ok(Event::Ended(life, process, status)) if life == self.life => self.end(process, status),
+                Ok(Event::Signal(_)) => return true,
+                _ => {}
+            }
+        }
     }
 
     fn signal(&self, signal: Signal) {
@@ -246,10 +310,10 @@ impl Company {
 }
 
 /// Waits for the end of a process.
-fn await_end(index: usize, mut child: Child, events: &Sender<Event>) {
+fn await_end(life: u32, index: usize, mut child: Child, events: &Sender<Event>) {
     if let Ok(status) = child.wait() {
         // Without anybody to tell, this process ends.
-        let _ = events.send(Event::Ended(index, status));
+        let _ = events.send(Event::Ended(life, index, status));
     }
 }
 
@@ -260,9 +324,9 @@ mod tests {
     #[test]
     fn a_place_is_spelled_and_parsed() {
         let addresses = vec!["127.0.0.1".to_owned(), "127.0.0.1:80".to_owned()];
-        let place = Place { index: 1, epoch: u64::MAX, supervisor: 7, addresses };
+        let place = Place { index: 1, epoch: u64::MAX, supervisor: 7, life: 3, addresses };
         assert_eq!(Some(&place), Place::parse(&place.spell()).as_ref());
-        for wrong in ["", "1", "x 1 1 a,b", "1 1 1 a", "0 1 1 a b"] {
+        for wrong in ["", "1", "x 1 1 0 a,b", "1 1 1 0 a", "0 1 1 0 a b", "1 1 1 a,b"] {
             assert_eq!(None, Place::parse(wrong), "{wrong}");
         }
     }
@@ -270,7 +334,7 @@ mod tests {
     #[test]
     fn the_exit_code_is_that_of_the_cause() {
         let code = |ended: &[i32]| {
-            let mut company = Company::new(vec!["a".to_owned(); ended.len()]);
+            let mut company = Company::new(vec!["a".to_owned(); ended.len()], 0);
             company.ended = ended.iter().map(|raw| ExitStatus::from_raw(*raw)).enumerate().collect();
             company.report()
         };

@@ -14,6 +14,8 @@ mod layering;
 mod memory;
 mod provisional;
 mod readme;
+#[cfg(target_os = "linux")]
+mod recovery;
 mod registered;
 mod replay;
 mod underway;

@@ -83,6 +83,7 @@ fn registry(sink: &MemorySink) -> Registry {
             assert_eq!("alarms", options.value::<&str>("topic"));
             Ok(Box::new(sink.clone()))
         }),
+        transactional: None,
     });
     let records =
         ["1,a,1,2", "2,a,30,4", "3,b,5,60", "4,b,7,8"].map(|line| MemoryRecord::raw(line.as_bytes()));

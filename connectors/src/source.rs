@@ -55,6 +55,15 @@ pub trait Source: Send + Sync {
     /// [`Error`] if the partition cannot be opened.
     fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error>;
 
+    /// The offset from which a partition is read that no run has read yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if it cannot be found out.
+    fn first(&self, _partition: &str) -> Result<Offset, Error> {
+        Ok(Offset(0))
+    }
+
     /// The decisions that were taken when the partition was first read, if the source is a recording.
     ///
     /// # Errors

@@ -3,8 +3,10 @@
 //! A [`Store`] can do four things, and everything durable is built on them, so that a simulator can stand in for it:
 //! the [`Log`] of a job and those of its file sinks, and the objects of its state.
 
+mod lock;
 pub mod log;
 mod objects;
+mod within;
 
 use std::sync::Arc;
 
@@ -14,7 +16,9 @@ use object_store::memory::InMemory;
 use crate::Error;
 use objects::Objects;
 
+pub use lock::{lock, lock_later, Lock};
 pub use log::{Entry, Epoch, Log};
+pub use within::within;
 
 /// An object of a store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +63,15 @@ pub trait Store: Send + Sync {
 /// What the URLs of stores in the cloud begin with.
 const CLOUD: [&str; 7] = ["s3://", "s3a://", "gs://", "az://", "azure://", "abfs://", "abfss://"];
 
+/// Whether there can be a store of this name; opens none.
+///
+/// # Errors
+///
+/// As [`open`], but for what only opening it shows.
+pub fn check(url: &str) -> Result<(), Error> {
+    kind(url).map(drop)
+}
+
 /// Opens a store: a directory, by its path or as `file:///…`, which is made if it is not there; `memory:`, which lasts
 /// as long as the value that is returned; or, with the feature `cloud`, `s3://`, `gs://` or `az://` with bucket and path,
 /// whose credentials and other options come from the environment (as in `AWS_REGION`).
@@ -68,7 +81,7 @@ const CLOUD: [&str; 7] = ["s3://", "s3a://", "gs://", "az://", "azure://", "abfs
 /// [`Error::Configuration`] if there is no such kind of store, or it was not built in; [`Error::Io`] if the directory
 /// cannot be made.
 pub fn open(url: &str) -> Result<Arc<dyn Store>, Error> {
-    if let Some(path) = directory(url) {
+    if let Kind::Directory(path) = kind(url)? {
         let named = |error| Error::io(format!("store \"{url}\""))(error);
         std::fs::create_dir_all(path).map_err(named)?;
         objects::sweep(path.as_ref()).map_err(named)?;
@@ -82,16 +95,10 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>, Error> {
 ///
 /// As [`open`].
 pub fn find(url: &str) -> Result<Arc<dyn Store>, Error> {
-    if url == "memory:" {
-        return Ok(Arc::new(Objects::new(url, Arc::new(InMemory::new()), None)?));
-    }
-    if CLOUD.iter().any(|scheme| url.starts_with(scheme)) {
-        return find_in_cloud(url);
-    }
-    let Some(path) = directory(url) else {
-        return Err(Error::Configuration(format!(
-            "\"{url}\" is no store: give a directory, or a URL that begins with file://, s3://, gs:// or az://"
-        )));
+    let path = match kind(url)? {
+        Kind::Memory => return Ok(Arc::new(Objects::new(url, Arc::new(InMemory::new()), None)?)),
+        Kind::Cloud => return find_in_cloud(url),
+        Kind::Directory(path) => path,
     };
     let named = |error| Error::io(format!("store \"{url}\""))(error);
     let root = std::fs::canonicalize(path).map_err(named)?;
@@ -101,12 +108,29 @@ pub fn find(url: &str) -> Result<Arc<dyn Store>, Error> {
     Ok(Arc::new(Objects::new(url, Arc::new(directory), Some(root))?))
 }
 
-/// The path of the directory that a URL names, if it names one.
-fn directory(url: &str) -> Option<&str> {
+/// What a URL names.
+enum Kind<'a> {
+    Memory,
+    Cloud,
+    Directory(&'a str),
+}
+
+fn kind(url: &str) -> Result<Kind<'_>, Error> {
+    if CLOUD.iter().any(|scheme| url.starts_with(scheme)) {
+        return match cfg!(feature = "cloud") {
+            true => Ok(Kind::Cloud),
+            false => Err(Error::Configuration(format!(
+                "store \"{url}\": this build has no stores in the cloud; build it with `--features cloud`"
+            ))),
+        };
+    }
     match url.split_once("://") {
-        Some(("file", path)) => Some(path),
-        None if !url.is_empty() && url != "memory:" => Some(url),
-        _ => None,
+        _ if url == "memory:" => Ok(Kind::Memory),
+        Some(("file", path)) => Ok(Kind::Directory(path)),
+        None if !url.is_empty() => Ok(Kind::Directory(url)),
+        _ => Err(Error::Configuration(format!(
+            "\"{url}\" is no store: give a directory, or a URL that begins with file://, s3://, gs:// or az://"
+        ))),
     }
 }
 
@@ -120,10 +144,8 @@ fn find_in_cloud(url: &str) -> Result<Arc<dyn Store>, Error> {
 }
 
 #[cfg(not(feature = "cloud"))]
-fn find_in_cloud(url: &str) -> Result<Arc<dyn Store>, Error> {
-    Err(Error::Configuration(format!(
-        "store \"{url}\": this build has no stores in the cloud; build it with `--features cloud`"
-    )))
+fn find_in_cloud(_: &str) -> Result<Arc<dyn Store>, Error> {
+    unreachable!("a build without stores in the cloud knows none")
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tidewatch_dataflows::EventTime;
 
 use super::object::Writer;
 use super::{KeyGroups, Merged, Object, ObjectRef};
-use crate::Error;
+use tidewatch_connectors::Error;
 
 /// How many times what is alive for sure a share may take; below 2, because more is written while objects are merged.
 const ROOM: f64 = 1.75;

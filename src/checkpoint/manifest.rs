@@ -1,12 +1,14 @@
 //! What the entries of the job's log say.
 
 use serde::{Deserialize, Serialize};
+use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::store::{Entry, Epoch};
-use tidewatch_connectors::{Decision, Error as ConnectorError};
-use tidewatch_dataflows::{EventTime, Offset, PartitionId};
+use tidewatch_connectors::Decision;
+use tidewatch_dataflows::{EventTime, PartitionId};
 
 use super::ObjectRef;
-use crate::Error;
+use crate::recovery::{Plan, Reach};
+use tidewatch_connectors::Error;
 
 /// The version that is written, and the only one that is read.
 const VERSION: u8 = 1;
@@ -22,6 +24,15 @@ pub enum Body {
     Joined(Vec<Position>),
     /// There is a checkpoint.
     Manifest(Manifest),
+    /// A process of the run has ended whoever wrote to its sinks.
+    Fenced {
+        /// Its index.
+        process: u64,
+        /// How far its shards are committed.
+        reach: Reach,
+    },
+    /// The run goes on from here.
+    Resumed(Plan),
 }
 
 /// Who has started a run.
@@ -35,23 +46,8 @@ pub struct Began {
     pub host: String,
     /// The number of the process there, for messages.
     pub process: u32,
-}
-
-/// Where a partition is read on from, and what is known of it there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// The partition.
-    pub partition: PartitionId,
-    /// The name of its source.
-    pub source: String,
-    /// Its name.
-    pub name: String,
-    /// The offset of the next record.
-    pub offset: Offset,
-    /// Its watermark there, by durable decisions only.
-    pub watermark: EventTime,
-    /// The latest event time that was seen before it.
-    pub newest: EventTime,
+    /// What all processes of the run have in common, and no other run.
+    pub run: u64,
 }
 
 /// A checkpoint: all that a run needs to go on from a boundary.
@@ -71,10 +67,19 @@ pub struct Manifest {
     pub objects: Vec<ObjectRef>,
 }
 
+impl Began {
+    /// That this process starts a run now.
+    pub(crate) fn now(hash: u64, run: u64) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { hash, version, host, process: std::process::id(), run }
+    }
+}
+
 impl Manifest {
     /// Where a partition is read on from.
     pub fn position(&self, partition: PartitionId) -> Option<&Position> {
-        self.partitions.iter().find(|position| position.partition == partition)
+        self.partitions.iter().find(|position| position.partition() == partition)
     }
 }
 
@@ -88,7 +93,7 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// [`ConnectorError::Damaged`] if another version of the program wrote it, or it is none.
+    /// [`Error::Damaged`] if another version of the program wrote it, or it is none.
     pub fn decode(entry: &Entry) -> Result<Self, Error> {
         let said = match entry.body.split_first() {
             Some((&VERSION, body)) => postcard::from_bytes(body).map_err(|error| error.to_string()),
@@ -98,8 +103,7 @@ impl Body {
             None => Err("it is empty".to_owned()),
         };
         said.map_err(|reason| {
-            ConnectorError::Damaged { object: format!("entry {} of the job's log", entry.number), reason }
-                .into()
+            Error::Damaged { object: format!("entry {} of the job's log", entry.number), reason }.into()
         })
     }
 
@@ -115,13 +119,14 @@ impl Body {
 
 #[cfg(test)]
 mod tests {
+    use tidewatch_dataflows::Offset;
+
     use super::*;
     use crate::checkpoint::KeyGroups;
 
     #[test]
     fn what_is_written_is_read() {
         let position = Position {
-            partition: PartitionId::of("requests", "requests-0"),
             source: "requests".to_owned(),
             name: "requests-0".to_owned(),
             offset: Offset(7),
@@ -145,9 +150,9 @@ mod tests {
             partitions: vec![position.clone()],
             objects: vec![object],
         };
-        let began = Began { hash: 9, version: "0.1.0".to_owned(), host: "a".to_owned(), process: 1 };
+        let began = Began { hash: 9, version: "0.1.0".to_owned(), host: "a".to_owned(), process: 1, run: 3 };
         let decision = Decision {
-            partition: position.partition,
+            partition: position.partition(),
             offset: Offset(8),
             watermark: EventTime::from_micros(9),
         };

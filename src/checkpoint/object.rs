@@ -10,13 +10,13 @@ mod columns;
 mod writer;
 
 use serde::{Deserialize, Serialize};
-use tidewatch_connectors::Error as ConnectorError;
+
 use tidewatch_dataflows::record::KeyGroup;
 use tidewatch_dataflows::EventTime;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{Changes, KeyGroups};
-use crate::Error;
+use tidewatch_connectors::Error;
 
 pub use writer::{encode, Writer};
 
@@ -69,12 +69,12 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`ConnectorError::Damaged`] if the bytes are not what was written.
+    /// [`Error::Damaged`] if the bytes are not what was written.
     pub fn open(name: impl Into<String>, bytes: Vec<u8>) -> Result<Self, Error> {
         let name = name.into();
         let (footer, checksum) = match read_footer(&bytes) {
             Ok(read) => read,
-            Err(reason) => return Err(ConnectorError::Damaged { object: name, reason }.into()),
+            Err(reason) => return Err(Error::Damaged { object: name, reason }.into()),
         };
         let mut next = HEAD;
         let placed = |place: Place| {
@@ -125,7 +125,7 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`ConnectorError::Damaged`] if the section is not what was written.
+    /// [`Error::Damaged`] if the section is not what was written.
     pub fn group(&self, group: KeyGroup) -> Result<Changes, Error> {
         let Ok(index) = self.sections.binary_search_by_key(&group, |(_, place)| place.group) else {
             return Ok(Changes::new());
@@ -143,7 +143,7 @@ impl Object {
     ///
     /// # Errors
     ///
-    /// [`ConnectorError::Damaged`] if a section is not what was written.
+    /// [`Error::Damaged`] if a section is not what was written.
     pub fn verify(&self) -> Result<(), Error> {
         let broken = self
             .sections
@@ -157,7 +157,7 @@ impl Object {
 
     fn damaged(&self, group: KeyGroup, reason: &str) -> Error {
         let reason = format!("key group {}: {reason}", group.index());
-        ConnectorError::Damaged { object: self.name.clone(), reason }.into()
+        Error::Damaged { object: self.name.clone(), reason }.into()
     }
 }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use tidewatch_connectors::store::Log;
-use tidewatch_connectors::{Error as ConnectorError, Store};
+use tidewatch_connectors::Store;
 use tidewatch_dataflows::record::KeyGroup;
 use tidewatch_dataflows::EventTime;
 use tracing::warn;
 
 use super::{Body, KeyGroups, Manifest, Merged, Object, LOG};
-use crate::Error;
+use tidewatch_connectors::Error;
 
 /// A checkpoint with its objects, or those of them that count for some key groups.
 #[derive(Clone, Debug)]
@@ -25,8 +25,8 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`ConnectorError::Damaged`] if there are checkpoints and none is intact, or the log is damaged;
-    /// [`ConnectorError::Store`].
+    /// [`Error::Damaged`] if there are checkpoints and none is intact, or the log is damaged;
+    /// [`Error::Store`].
     pub fn newest(store: &Arc<dyn Store>, limit: Option<EventTime>) -> Result<Option<Self>, Error> {
         'log: loop {
             let mut manifests = manifests(store)?;
@@ -34,7 +34,7 @@ impl Checkpoint {
             let mut damage = None;
             while let Some(manifest) = manifests.pop() {
                 match Self::load(&**store, manifest.clone(), KeyGroups::ALL) {
-                    Err(Error::Connector(error @ ConnectorError::Damaged { .. })) => {
+                    Err(error @ Error::Damaged { .. }) => {
                         // What is gone may have been removed meanwhile, by whoever needs it no more.
                         if !self::manifests(store)?.contains(&manifest) {
                             continue 'log;
@@ -53,7 +53,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`ConnectorError::Damaged`] if an object is damaged or missing; [`ConnectorError::Store`].
+    /// [`Error::Damaged`] if an object is damaged or missing; [`Error::Store`].
     pub fn load(store: &dyn Store, manifest: Manifest, groups: KeyGroups) -> Result<Self, Error> {
         let mut objects = Vec::new();
         for named in &manifest.objects {
@@ -75,7 +75,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`ConnectorError::Damaged`] if an object has the right checksums and is wrong all the same.
+    /// [`Error::Damaged`] if an object has the right checksums and is wrong all the same.
     pub fn group(&self, group: KeyGroup) -> Result<Merged, Error> {
         let counts = self.objects.iter().filter(|(groups, _)| groups.contains(group));
         let sources = counts.map(|(_, object)| object.group(group)).collect::<Result<_, _>>()?;

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use tidewatch_connectors::store::Epoch;
-use tidewatch_connectors::{Error as ConnectorError, Store};
+use tidewatch_connectors::Store;
 use tidewatch_dataflows::EventTime;
 
 use super::{KeyGroups, Object};
-use crate::Error;
+use tidewatch_connectors::Error;
 
 /// What the names of all objects of state begin with.
 pub(super) const PREFIX: &str = "state/";
@@ -35,7 +35,7 @@ impl ObjectRef {
     ///
     /// # Errors
     ///
-    /// [`ConnectorError::Store`] if it could not be written.
+    /// [`Error::Store`] if it could not be written.
     pub fn write(store: &dyn Store, epoch: Epoch, bytes: Vec<u8>) -> Result<Self, Error> {
         let object = Object::open("an object that is to be written", bytes)?;
         let boundary = object.boundary();
@@ -46,7 +46,7 @@ impl ObjectRef {
             && store.get(&name)?.is_none_or(|found| found != object.as_bytes())
         {
             let reason = "there is something else under its name".to_owned();
-            return Err(ConnectorError::Damaged { object: store.object(&name), reason }.into());
+            return Err(Error::Damaged { object: store.object(&name), reason }.into());
         }
         Ok(Self {
             name,
@@ -63,12 +63,10 @@ impl ObjectRef {
     ///
     /// # Errors
     ///
-    /// [`ConnectorError::Damaged`] if it is not there, or is not what was written; [`ConnectorError::Store`].
+    /// [`Error::Damaged`] if it is not there, or is not what was written; [`Error::Store`].
     pub fn read(&self, store: &dyn Store) -> Result<Object, Error> {
-        let damaged = |reason: &str| ConnectorError::Damaged {
-            object: store.object(&self.name),
-            reason: reason.to_owned(),
-        };
+        let damaged =
+            |reason: &str| Error::Damaged { object: store.object(&self.name), reason: reason.to_owned() };
         let bytes = store.get(&self.name)?.ok_or_else(|| damaged("it is missing"))?;
         let object = Object::open(store.object(&self.name), bytes)?;
         match object.checksum() == self.checksum {

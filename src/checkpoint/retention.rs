@@ -14,7 +14,7 @@ use tidewatch_dataflows::EventTime;
 
 use super::reference::{epoch_of, PREFIX};
 use super::{Body, Manifest, LOG};
-use crate::Error;
+use tidewatch_connectors::Error;
 
 /// What may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,9 +95,9 @@ impl Retention {
 /// Whether a run that starts from the manifest needs nothing of what an older entry says.
 fn subsumes(manifest: &Manifest, body: &Body) -> bool {
     match body {
-        Body::Began(_) | Body::Manifest(_) => true,
+        Body::Began(_) | Body::Manifest(_) | Body::Fenced { .. } | Body::Resumed(_) => true,
         Body::Joined(positions) => {
-            positions.iter().all(|joined| manifest.position(joined.partition).is_some())
+            positions.iter().all(|joined| manifest.position(joined.partition()).is_some())
         }
         // At the offset from which a partition is read on, decisions may have been taken after the manifest looked.
         Body::Decisions(decisions) => decisions.iter().all(|decision| {

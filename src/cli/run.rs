@@ -12,12 +12,12 @@ use tidewatch_connectors::stdio::Stdout;
 use tracing::info;
 
 use super::Voice;
-use crate::cluster;
-use crate::config::{self, Stream};
+use crate::config::{self, PipelineFile, Stream};
 use crate::job::{Job, Outputs};
 use crate::progress::{Progress, Summary};
+use crate::recovery::Terms;
 use crate::registry::Registry;
-use crate::Error;
+use crate::{cluster, supervisor, Error};
 
 /// Runs a pipeline until its sources end, or Ctrl-C.
 ///
@@ -33,6 +33,15 @@ pub(super) struct Run {
     /// it reads: FILE.0, FILE.1 and so on.
     #[arg(long, value_name = "FILE", value_parser = NonEmptyStringValueParser::new())]
     record: Option<String>,
+    /// Forget what a run with a [checkpoint] has kept and committed, and start from the beginning.
+    #[arg(long)]
+    fresh: bool,
+    /// Do not ask before --fresh forgets.
+    #[arg(long, requires = "fresh")]
+    yes: bool,
+    /// Start though another run of the job lives, which ends then.
+    #[arg(long)]
+    take_over: bool,
     #[command(flatten)]
     cluster: cluster::Arguments,
 }
@@ -47,9 +56,11 @@ impl Run {
         if let Some(record) = &self.record {
             super::record::check_new(record, &self.cluster, job.file())?;
         }
+        let job = job.on(self.terms(job.file())?);
         // What is wrong so far is said once, before there are other processes.
         let recorded = if self.record.is_some() { "\nrecorded" } else { "" };
-        let cluster = self.cluster.enter(&format!("{}{recorded}", job.identity()))?;
+        let restarts = job.file().checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.restarts);
+        let cluster = self.cluster.enter_again(&format!("{}{recorded}", job.identity()), restarts)?;
         let control = cluster::control(&cluster)?;
         let create = |path: &String| Recorder::create_part(path, cluster.part());
         let recorder = self.record.as_ref().map(create).transpose()?;
@@ -72,7 +83,7 @@ impl Run {
             let (job, progress) = (job.clone(), progress.clone());
             Arc::new(move || {
                 let mut outputs: Vec<_> =
-                    job.sinks().iter().map(|sink| (sink.stream, job.output(sink))).collect();
+                    job.plain_sinks().iter().map(|sink| (sink.stream, job.output(sink))).collect();
                 if show {
                     let sink = progress.above(Stdout::new());
                     let table = TableEncoder::new(job.schema().clone()).fit(width());
@@ -100,6 +111,43 @@ impl Run {
             }
         }
         outcome.or_interrupted()
+    }
+}
+
+impl Run {
+    /// On which terms the run starts, once whoever starts it is sure of them.
+    fn terms(&self, file: &PipelineFile) -> Result<Terms, Error> {
+        let Self { fresh, yes, take_over, .. } = *self;
+        let Some(checkpoint) = &file.checkpoint else {
+            return match fresh || take_over {
+                true => Err(Error::Usage(format!(
+                    "--fresh and --take-over are for pipelines with a [checkpoint], which {} has not",
+                    file.path
+                ))),
+                false => Ok(Terms::default()),
+            };
+        };
+        // A process that is started again after a crash goes on.
+        let again = supervisor::is_restarted();
+        if fresh && !yes && !supervisor::is_supervised() {
+            confirm(&format!("forget the state in \"{}\", and write all output anew?", checkpoint.store))?;
+        }
+        Ok(Terms { fresh: fresh && !again, take_over: take_over && !again })
+    }
+}
+
+/// Asks on the terminal, and without one refuses.
+fn confirm(question: &str) -> Result<(), Error> {
+    let refuse = || Error::Usage("--fresh forgets for good: say --yes if that is meant".to_owned());
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(refuse());
+    }
+    crate::log::complain(&format!("{question} [y/N]"));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|_| refuse())?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Error::Interrupted),
     }
 }
 

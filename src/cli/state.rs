@@ -11,6 +11,7 @@ use tidewatch_dataflows::{EventTime, Key};
 
 use super::{time, Voice};
 use crate::checkpoint::{as_of, Body, Checkpoint, LOG};
+use crate::recovery::Incarnation;
 use crate::Error;
 
 pub(super) const AFTER_HELP: &str = "\
@@ -80,9 +81,11 @@ impl State {
 
 impl Source {
     fn open(&self) -> Result<(Arc<dyn Store>, Checkpoint), Error> {
-        let store = store::find(&self.store)?;
-        match Checkpoint::newest(&store, self.as_of)? {
-            Some(checkpoint) => Ok((store, checkpoint)),
+        let incarnation = Incarnation::newest(&store::find(&self.store)?)?;
+        let store = incarnation.map(|incarnation| incarnation.store);
+        let checkpoint = store.as_ref().map(|store| Checkpoint::newest(store, self.as_of)).transpose()?;
+        match store.zip(checkpoint.flatten()) {
+            Some(found) => Ok(found),
             None => {
                 let limit = self.as_of.map(|time| format!(" as of {time}")).unwrap_or_default();
                 Err(Error::Usage(format!("store \"{}\" has no checkpoint{limit}", self.store)))

@@ -68,6 +68,15 @@ impl Arguments {
     ///
     /// [`Error::Usage`] if the arguments, the hostfile and the secret do not go together.
     pub fn enter(&self, job: &str) -> Result<Cluster, Error> {
+        self.enter_again(job, 0)
+    }
+
+    /// As [`Arguments::enter`]; processes that fail are started again, up to `restarts` times.
+    ///
+    /// # Errors
+    ///
+    /// As [`Arguments::enter`].
+    pub fn enter_again(&self, job: &str, restarts: u32) -> Result<Cluster, Error> {
         let member = match (self.process, &self.hostfile) {
             (None, Some(_)) => {
                 return Err(Error::Usage("-h needs -p, the number of this process".to_owned()))
@@ -75,7 +84,7 @@ impl Arguments {
             (None, None) if self.processes == 1 => None,
             (None, None) => match supervisor::supervised()? {
                 Some(member) => Some(member),
-                None => supervisor::supervise(self.processes)?,
+                None => supervisor::supervise(self.processes, restarts)?,
             },
             (Some(process), Some(Some(path))) => self.spanning(process, path)?,
             (Some(_), _) => return Err(Error::Usage("-p needs a hostfile (-h)".to_owned())),

@@ -11,7 +11,7 @@ use super::sink::Placed;
 use super::source::{self, Names};
 use super::spec::{LimitsSpec, PipelineFile};
 use super::table::Table;
-use super::{detect, limits, sink, step};
+use super::{checkpoint, detect, limits, sink, step};
 
 pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<PipelineFile> {
     let name = file.require("name", "what to call the pipeline").and_then(|item| item.text());
@@ -20,6 +20,7 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
     let detects = file.tables("detect", "[[detect]]");
     let sinks = file.tables("sink", "[[sink]]");
     let limits = limits::read(&mut file);
+    let checkpoint = checkpoint::read(&mut file);
     let planned = planned(reader, &mut file);
     let at = file.at();
     let finished = file.finish();
@@ -71,6 +72,7 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
         detects: detects?,
         sinks: sinks?,
         limits: limits?,
+        checkpoint: checkpoint?,
     })
 }
 
@@ -120,7 +122,7 @@ fn one_stdin(reader: &Reader<'_>, sources: &[Names]) -> Checked<()> {
 /// Refuses the tables that pipelines will have.
 fn planned(reader: &Reader<'_>, file: &mut Table<'_>) -> Checked<()> {
     let mut result = Ok(());
-    for name in ["checkpoint", "alerts"] {
+    for name in ["alerts"] {
         if let Some(item) = file.take_unlisted(name) {
             result = Err(reader.fault(item.key_at(), format!("[{name}] is not available yet")));
         }

@@ -23,6 +23,8 @@ pub struct PipelineFile {
     pub sinks: Vec<SinkSpec>,
     /// What the pipeline may use.
     pub limits: LimitsSpec,
+    /// How state and output survive a crash, if they do.
+    pub checkpoint: Option<CheckpointSpec>,
 }
 
 impl PipelineFile {
@@ -279,4 +281,26 @@ impl Default for LimitsSpec {
     fn default() -> Self {
         Self { keys: 1_000_000, state: 1 << 30, ahead: 512 << 20, record: 1 << 20 }
     }
+}
+
+/// How state and output survive a crash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointSpec {
+    /// Where state survives, and what was committed is noted.
+    pub store: String,
+    /// How often state is saved.
+    pub every: Span,
+    /// How often output is committed.
+    pub commit: Span,
+    /// How many times the processes of `-n` are started again when they fail.
+    pub restarts: u32,
+}
+
+impl CheckpointSpec {
+    /// How often state is saved unless said otherwise.
+    pub const EVERY: Span = Span::from_secs(10);
+    /// How often output is committed unless said otherwise.
+    pub const COMMIT: Span = Span::from_millis(50);
+    /// How many times processes are started again unless said otherwise.
+    pub const RESTARTS: u32 = 10;
 }

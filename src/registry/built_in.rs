@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidewatch_connectors::blackhole::Blackhole;
-use tidewatch_connectors::file::{pattern, FileSink, FileSource};
+use tidewatch_connectors::file::{pattern, FileSink, FileSource, TransactionalFile};
 use tidewatch_connectors::generator::{self, Generator, Profile};
 use tidewatch_connectors::recording::RecordingSource;
 use tidewatch_connectors::stdio::{Stderr, Stdin, Stdout};
@@ -11,7 +11,7 @@ use tidewatch_connectors::{Error, Sink};
 use tidewatch_dataflows::params::{Kind, Literal, ParamError, Parameter, Params};
 use tidewatch_dataflows::Catalogue;
 
-use super::{SinkInfo, SourceInfo};
+use super::{SinkInfo, SourceInfo, Transactional};
 
 pub(super) fn sources() -> Catalogue<SourceInfo> {
     let infos = [
@@ -86,8 +86,18 @@ pub(super) fn sources() -> Catalogue<SourceInfo> {
 
 pub(super) fn sinks() -> Catalogue<SinkInfo> {
     let path = Parameter::required("path", Kind::Text, "the file to write");
+    let file =
+        sink("file", vec![path], |options| Ok(Box::new(FileSink::create(options.value::<&str>("path"))?)));
+    let transactional = Transactional {
+        together_by: None,
+        construct: Arc::new(|streams, context| {
+            let [(_, options)] = streams else { unreachable!("each stream has a file of its own") };
+            let path = options.value::<&str>("path");
+            Ok(Arc::new(TransactionalFile::new(path, context.store.clone(), "")))
+        }),
+    };
     let infos = [
-        sink("file", vec![path], |options| Ok(Box::new(FileSink::create(options.value::<&str>("path"))?))),
+        SinkInfo { transactional: Some(transactional), ..file },
         sink("stdout", vec![], |_| Ok(Box::new(Stdout::new()))),
         sink("stderr", vec![], |_| Ok(Box::new(Stderr::new()))),
         sink("blackhole", vec![], |_| Ok(Box::new(Blackhole::default()))),
@@ -100,7 +110,7 @@ fn sink(
     parameters: Vec<Parameter>,
     construct: fn(&Params) -> Result<Box<dyn Sink>, Error>,
 ) -> SinkInfo {
-    SinkInfo { name, parameters, construct: Arc::new(construct) }
+    SinkInfo { name, parameters, construct: Arc::new(construct), transactional: None }
 }
 
 const fn flag(name: &'static str, doc: &'static str) -> Parameter {

@@ -103,12 +103,14 @@ impl Observed {
         members
     }
 
-    fn kill(&mut self) {
+    /// Ends it and what it supervises, at once.
+    pub(crate) fn kill(&mut self) {
         for member in supervised_by(self.child.id()) {
             // It may be gone by now.
             let _ = Command::new("kill").args(["-KILL", &member.pid.to_string()]).status();
         }
         self.child.kill().expect("it is ours");
+        let _ = self.child.wait();
     }
 }
 

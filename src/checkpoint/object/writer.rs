@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::columns::Encoder;
 use super::{footer_checksum, Footer, Place, END, MAGIC, VERSION};
 use crate::checkpoint::{Change, Changes};
-use crate::Error;
+use tidewatch_connectors::Error;
 
 /// Writes an object, key group by key group.
 pub struct Writer {

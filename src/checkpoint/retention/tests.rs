@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::store::{self, Entry};
-use tidewatch_connectors::{Decision, Error as ConnectorError};
+use tidewatch_connectors::Decision;
 use tidewatch_dataflows::{Offset, PartitionId};
 
 use super::*;
-use crate::checkpoint::{object, Began, Change, Changes, ObjectRef, Position};
+use crate::checkpoint::{object, Began, Change, Changes, ObjectRef};
 
 fn time(micros: i64) -> EventTime {
     EventTime::from_micros(micros)
@@ -23,7 +24,6 @@ fn decision(number: u8, offset: u64, watermark: i64) -> Decision {
 
 fn position(number: u8, offset: u64, watermark: i64) -> Position {
     Position {
-        partition: partition(number),
         source: "source".to_owned(),
         name: number.to_string(),
         offset: Offset(offset),
@@ -50,7 +50,7 @@ fn manifest(epoch: u64, boundary: i64, partitions: Vec<Position>, objects: Vec<O
 }
 
 fn began() -> Body {
-    Body::Began(Began { hash: 0, version: String::new(), host: String::new(), process: 0 })
+    Body::Began(Began { hash: 0, version: String::new(), host: String::new(), process: 0, run: 0 })
 }
 
 fn retention(epoch: u64, committed: i64, spare: usize) -> Retention {
@@ -184,9 +184,12 @@ fn known(manifest: &Manifest, entries: &[(u64, Body)]) -> BTreeMap<PartitionId, 
             }
             Body::Joined(positions) => {
                 for position in
-                    positions.iter().filter(|joined| manifest.position(joined.partition).is_none())
+                    positions.iter().filter(|joined| manifest.position(joined.partition()).is_none())
                 {
-                    known.entry(position.partition).or_default().push((position.offset, position.watermark));
+                    known
+                        .entry(position.partition())
+                        .or_default()
+                        .push((position.offset, position.watermark));
                 }
             }
             Body::Began(_) | Body::Manifest(_) => {}
@@ -260,10 +263,7 @@ fn a_run_that_is_fenced_removes_nothing() {
     let all = store.list("").unwrap();
     newer.begin(&began().encode()).unwrap();
     let fenced = retention(1, 20, 1).remove(&store);
-    assert!(
-        matches!(fenced, Err(Error::Connector(ConnectorError::Fenced { epoch: Epoch(2) }))),
-        "{fenced:?}"
-    );
+    assert!(matches!(fenced, Err(Error::Fenced { epoch: Epoch(2) })), "{fenced:?}");
     assert_eq!(all.len() + 1, store.list("").unwrap().len());
 
     let removal = retention(2, 20, 1).remove(&store).unwrap();

@@ -1,0 +1,70 @@
+//! How a job goes on where an earlier run of it stood.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidewatch_connectors::{Control, Input};
+use tidewatch_dataflows::flow::Records;
+use tidewatch_dataflows::logic::{DynLogic, Verdict};
+use tidewatch_dataflows::operators::keyed::{Durable, KeyedStreams, Take};
+use tidewatch_dataflows::operators::{Eager, Keyed, Limits};
+use tidewatch_dataflows::{state, Record};
+
+use super::start::Place;
+use super::Job;
+use crate::checkpoint::{persist, Change, Checkpoint, KeyGroups, Merged, Ticker};
+use crate::config::CheckpointSpec;
+use crate::recovery::{Recovered, Who};
+use crate::Error;
+
+impl Job {
+    /// Finds out where the job goes on.
+    pub(super) fn recover(
+        &self,
+        place: Place,
+        checkpoint: &CheckpointSpec,
+    ) -> Result<Option<Recovered>, Error> {
+        let control = Control::current();
+        let Place { process, processes, workers } = place;
+        let (store, terms, hash, every) =
+            (checkpoint.store.as_str(), self.0.terms, self.hash(), checkpoint.every.into());
+        let who = Who { store, terms, hash, every, process, processes, workers, control };
+        who.recover(&self.0.inputs, |incarnation| {
+            self.transactional().open(&self.file().name, &incarnation.store, incarnation.number)
+        })
+    }
+}
+
+impl Recovered {
+    /// An input that goes on.
+    pub(super) fn input(&self, input: &Input) -> Input {
+        input.clone().resume(self.resume.clone()).journal(Arc::new(self.keeper.clone()))
+    }
+
+    /// Keyed state that goes on, and survives.
+    pub(super) fn keyed<'scope>(
+        &self,
+        records: Records<'scope>,
+        limits: Limits,
+        eager: Option<Eager>,
+        logic: DynLogic<Record, Verdict>,
+    ) -> Result<KeyedStreams<'scope, Verdict>, Error> {
+        let scope = records.rows.scope();
+        let groups = KeyGroups::of_worker(scope.index(), scope.peers());
+        let kept = |checkpoint: &Checkpoint| groups.iter().map(|group| checkpoint.group(group)).collect();
+        let kept: Vec<Merged> = self.checkpoint.as_ref().map_or(Ok(Vec::new()), kept)?;
+        let restore = Box::new(move |take: &mut Take<'_>| {
+            kept.iter()
+                .flat_map(Merged::live)
+                .try_for_each(|Change { key, last, state, .. }| take(state::Change { key, last, state }))
+        });
+        let (ticker, boundaries) = Ticker::new(scope);
+        let durable = Durable { boundaries, boundary: self.boundary, restore };
+        let keyed = records.keyed_durably(limits, eager, durable, logic)?;
+        let committed = Rc::new(Cell::new(self.boundary));
+        ticker.follow(keyed.passed.clone(), self.every, self.boundary, committed.clone());
+        persist(keyed.changes.clone(), &self.keeper, committed);
+        Ok(keyed)
+    }
+}

@@ -1,0 +1,267 @@
+//! How a run goes on where earlier ones stood.
+//!
+//! **Protocol.** The first process appends the run's epoch to the log of the job: from then on no earlier run decides, saves or
+//! commits anything that counts. Every process then ends whoever writes to its shards of the sinks, and says in the log how far they are
+//! committed. When all have, and no later run has begun, the first process chooses the newest intact checkpoint whose boundary
+//! all shards have passed, decides about partitions that no run has read yet, and says so; and every process starts from there.
+
+mod incarnation;
+mod plan;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tidewatch_connectors::egress::Shards;
+use tidewatch_connectors::ingest::{Position, Resume};
+use tidewatch_connectors::store::{Entry, Epoch, Lock, Log, Store};
+use tidewatch_connectors::{Control, Error as ConnectorError, Input, TransactionalSink};
+use tidewatch_dataflows::EventTime;
+use tracing::{info, warn};
+
+use crate::checkpoint::{Began, Body, Checkpoint, Keeper, KeyGroups, Manifest, Scribe, LOG};
+use crate::Error;
+pub(crate) use incarnation::Incarnation;
+pub use incarnation::Terms;
+pub(crate) use plan::{Plan, Reach};
+
+/// How often a process looks whether another one has written into the log.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What a run needs to know of itself to go on.
+pub(crate) struct Who<'a> {
+    /// Where the store of the job is.
+    pub(crate) store: &'a str,
+    pub(crate) terms: Terms,
+    /// What in the pipeline changes output.
+    pub(crate) hash: u64,
+    /// The index of this process, how many there are, and how many workers each has.
+    pub(crate) process: usize,
+    pub(crate) processes: usize,
+    pub(crate) workers: usize,
+    pub(crate) control: Control,
+    /// How often state is saved.
+    pub(crate) every: Duration,
+}
+
+/// From where a run goes on.
+pub(crate) struct Recovered {
+    /// Where its sources are read from.
+    pub(crate) resume: Arc<Resume>,
+    /// The boundary of the checkpoint; none if there was no checkpoint.
+    pub(crate) boundary: Option<EventTime>,
+    /// What was kept there of the keys of this process.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// The shards of each sink.
+    pub(crate) shards: Vec<Shards>,
+    pub(crate) keeper: Keeper,
+    /// How often state is saved.
+    pub(crate) every: Duration,
+    /// That no other run starts.
+    _lock: Option<Lock>,
+}
+
+impl Who<'_> {
+    /// Finds out where to go on, with all other processes of the run; `None` if all sources had ended, and everything is
+    /// committed.
+    ///
+    /// # Errors
+    ///
+    /// If the store or a sink cannot be used, if the checkpoint is of another pipeline, or if a later run has begun.
+    pub(crate) fn recover(
+        &self,
+        inputs: &[Input],
+        sinks: impl FnOnce(&Incarnation) -> Result<Vec<Arc<dyn TransactionalSink>>, Error>,
+    ) -> Result<Option<Recovered>, Error> {
+        let (incarnation, lock) = match self.process {
+            0 => Incarnation::enter(self.store, self.terms, self.hash)?,
+            _ => (Incarnation::follow(self.store, &self.control)?, None),
+        };
+        let (store, sinks) = (&incarnation.store, sinks(&incarnation)?);
+        let (mut log, entries) = Log::open(store.clone(), LOG)?;
+        let mut entries = Entries::of(entries)?;
+        let epoch = match self.process {
+            0 => {
+                plan::of_this_pipeline(&entries.0, self.hash)?;
+                log.begin(&Body::Began(Began::now(self.hash, self.control.run())).encode())?
+            }
+            _ => self.await_begin(&mut log, &mut entries)?,
+        };
+        info!(%epoch, "began");
+        let peers = self.processes * self.workers;
+        let own = self.process * self.workers..(self.process + 1) * self.workers;
+        let open = |sink: &Arc<dyn TransactionalSink>| {
+            Shards::open(&**sink, epoch, own.clone(), peers, &self.control)
+        };
+        let shards = sinks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let reach = Reach::of(shards.iter().flat_map(|shards| shards.progress().values().copied()));
+        entries.append(&mut log, epoch, Body::Fenced { process: self.process as u64, reach })?;
+        let plan = match self.process {
+            0 => self.decide(&**store, &mut log, &mut entries, epoch, inputs)?,
+            _ => self.await_plan(&mut log, &mut entries, epoch)?,
+        };
+        let manifest = plan.manifest.and_then(|number| entries.manifest(number));
+        if plan.has_ended {
+            warn!("all sources of the job had ended, and all is committed: nothing is left to do; start it anew with --fresh");
+            return Ok(None);
+        }
+        let boundary = manifest.as_ref().map(|manifest| manifest.boundary);
+        let groups = own.map(|worker| KeyGroups::of_worker(worker, peers));
+        let groups = groups.flat_map(KeyGroups::iter).collect();
+        let objects = manifest.as_ref().map(|manifest| manifest.objects.clone()).unwrap_or_default();
+        let load = |manifest| Checkpoint::load(&**store, manifest, groups);
+        let checkpoint = manifest.map(load).transpose()?;
+        let decisions = plan::decisions(&entries.0);
+        let hash = self.hash;
+        let scribe = Scribe { store: store.clone(), log, epoch, hash, objects, workers: peers };
+        let keeper = Keeper::start(scribe, decisions, &self.control)?;
+        let resume = Resume {
+            boundary: boundary.unwrap_or(EventTime::MIN),
+            floor: plan.floor,
+            positions: plan.positions,
+        };
+        info!(boundary = ?boundary, floor = %plan.floor, "goes on");
+        let (resume, every) = (Arc::new(resume), self.every);
+        Ok(Some(Recovered { resume, boundary, checkpoint, shards, keeper, every, _lock: lock }))
+    }
+
+    /// Waits until the first process has begun the run.
+    fn await_begin(&self, log: &mut Log, entries: &mut Entries) -> Result<Epoch, Error> {
+        self.await_in(log, entries, |entries| {
+            entries.iter().rev().find_map(|(entry, body)| match body {
+                Body::Began(began) if began.run == self.control.run() => Some(entry.epoch),
+                _ => None,
+            })
+        })
+    }
+
+    /// Waits until the first process has decided where the run goes on.
+    fn await_plan(&self, log: &mut Log, entries: &mut Entries, epoch: Epoch) -> Result<Plan, Error> {
+        self.await_in(log, entries, |entries| {
+            entries.iter().rev().find_map(|(entry, body)| match body {
+                Body::Resumed(plan) if entry.epoch == epoch => Some(plan.clone()),
+                _ => None,
+            })
+        })
+    }
+
+    /// Reads the log until `find` finds something in it, no later run has begun, and nobody has failed.
+    fn await_in<T>(
+        &self,
+        log: &mut Log,
+        entries: &mut Entries,
+        find: impl Fn(&[(Entry, Body)]) -> Option<T>,
+    ) -> Result<T, Error> {
+        loop {
+            if let Some(found) = find(&entries.0) {
+                return Ok(found);
+            }
+            if self.control.failed() || self.control.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            thread::sleep(LOOK);
+            entries.add(log.catch_up()?)?;
+        }
+    }
+}
+
+impl Who<'_> {
+    /// Decides where the run goes on, once all processes have ended whoever wrote before, and says so.
+    fn decide(
+        &self,
+        store: &dyn Store,
+        log: &mut Log,
+        entries: &mut Entries,
+        epoch: Epoch,
+        inputs: &[Input],
+    ) -> Result<Plan, Error> {
+        let reach = self.await_in(log, entries, |entries| {
+            let fenced = entries.iter().filter(|(entry, _)| entry.epoch == epoch);
+            let reaches: BTreeMap<_, _> = fenced
+                .filter_map(|(_, body)| match body {
+                    Body::Fenced { process, reach } => Some((*process, *reach)),
+                    _ => None,
+                })
+                .collect();
+            let all = reaches.len() == self.processes;
+            all.then(|| reaches.into_values().reduce(Reach::and).expect("there is this process"))
+        })?;
+        // A later run that has begun meanwhile may have written what this one has fenced.
+        entries.add(log.catch_up()?)?;
+        if log.highest() > epoch {
+            return Err(ConnectorError::Fenced { epoch: log.highest() }.into());
+        }
+        let manifests = plan::manifests(&entries.0).filter(|(_, manifest)| reach.allows(manifest));
+        let manifest = { manifests }.find(|(_, manifest)| is_intact(store, manifest));
+        let mut plan = Plan::from(manifest, reach, &entries.0);
+        let newcomers = newcomers(inputs, &plan)?;
+        if !newcomers.is_empty() {
+            plan.positions.extend(newcomers.iter().cloned());
+            entries.append(log, epoch, Body::Joined(newcomers))?;
+        }
+        entries.append(log, epoch, Body::Resumed(plan.clone()))?;
+        Ok(plan)
+    }
+}
+
+/// Whether all objects of a checkpoint can be read; says so if not.
+fn is_intact(store: &dyn Store, manifest: &Manifest) -> bool {
+    match Checkpoint::load(store, manifest.clone(), KeyGroups::ALL) {
+        Ok(_) => true,
+        Err(error) => {
+            let boundary = manifest.boundary;
+            warn!(%boundary, "a checkpoint cannot be used, so an earlier one is: {error}");
+            false
+        }
+    }
+}
+
+/// Partitions that no run has read yet. The first run reads all from the beginning; to a later one they are new, and their
+/// records are late before what may have been committed without them.
+fn newcomers(inputs: &[Input], plan: &Plan) -> Result<Vec<Position>, Error> {
+    let watermark = if plan.positions.is_empty() { EventTime::MIN } else { plan.floor };
+    let mut newcomers = Vec::new();
+    for input in inputs {
+        let source = input.source();
+        let mut names = source.partitions()?;
+        names.sort_unstable();
+        names.dedup();
+        for name in names.iter().filter(|name| !plan.knows(input.name(), name)) {
+            newcomers.push(Position::start(input.name(), name, source.first(name)?, watermark));
+        }
+    }
+    Ok(newcomers)
+}
+
+/// The log as far as it was read.
+struct Entries(Vec<(Entry, Body)>);
+
+impl Entries {
+    fn of(entries: Vec<Entry>) -> Result<Self, Error> {
+        let mut all = Self(Vec::new());
+        all.add(entries)?;
+        Ok(all)
+    }
+
+    fn add(&mut self, entries: Vec<Entry>) -> Result<(), Error> {
+        for entry in entries {
+            let body = Body::decode(&entry)?;
+            self.0.push((entry, body));
+        }
+        Ok(())
+    }
+
+    /// Appends an entry, which nobody reads again to this process.
+    fn append(&mut self, log: &mut Log, epoch: Epoch, body: Body) -> Result<(), Error> {
+        let encoded = body.encode();
+        let number = log.append(epoch, &encoded)?;
+        self.0.push((Entry { number, epoch, body: encoded }, body));
+        Ok(())
+    }
+
+    /// The checkpoint in an entry.
+    fn manifest(&self, number: u64) -> Option<Manifest> {
+        plan::manifests(&self.0).find(|(found, _)| *found == number).map(|(_, manifest)| manifest.clone())
+    }
+}

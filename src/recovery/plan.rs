@@ -1,0 +1,123 @@
+//! Where a run goes on, as it follows from the log and from what the sinks have committed.
+
+use serde::{Deserialize, Serialize};
+use tidewatch_connectors::ingest::Position;
+use tidewatch_connectors::store::Entry;
+use tidewatch_connectors::{Decision, Progress};
+use tidewatch_dataflows::EventTime;
+
+use crate::checkpoint::{Body, Manifest};
+use crate::Error;
+
+/// How far the shards of all sinks of a process, or of all processes, are committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reach {
+    /// Of the shard that is behind all others; [`Progress::End`] if there is no shard.
+    pub lowest: Progress,
+    /// Of the one that is ahead of all others; [`Progress::START`] if there is no shard.
+    pub highest: Progress,
+}
+
+impl Reach {
+    /// That of shards with this progress.
+    pub fn of(progress: impl IntoIterator<Item = Progress>) -> Self {
+        let none = Self { lowest: Progress::End, highest: Progress::START };
+        progress
+            .into_iter()
+            .fold(none, |reach, progress| reach.and(Self { lowest: progress, highest: progress }))
+    }
+
+    /// That of both.
+    pub fn and(self, other: Self) -> Self {
+        Self { lowest: self.lowest.min(other.lowest), highest: self.highest.max(other.highest) }
+    }
+
+    /// Whether everything is committed, and there will never be more.
+    pub fn has_ended(self) -> bool {
+        self.lowest == Progress::End && self.highest == Progress::End
+    }
+
+    /// Whether all shards have passed the boundary of a checkpoint, so that a run can go on from it without a gap.
+    pub fn allows(self, manifest: &Manifest) -> bool {
+        Progress::Below(manifest.boundary) <= self.lowest
+    }
+}
+
+/// Where a run goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The number of the log's entry with the checkpoint; none if it goes on from the beginning.
+    pub manifest: Option<u64>,
+    /// No new decision puts a watermark below it.
+    pub floor: EventTime,
+    /// Where each partition is read from.
+    pub positions: Vec<Position>,
+    /// Whether all sources had ended, and everything is committed.
+    pub has_ended: bool,
+}
+
+impl Plan {
+    /// Goes on from a checkpoint, or from the beginning, with the partitions that are known there, or that joined since.
+    pub(super) fn from(manifest: Option<(u64, &Manifest)>, reach: Reach, log: &[(Entry, Body)]) -> Self {
+        let mut positions = manifest.map(|(_, manifest)| manifest.partitions.clone()).unwrap_or_default();
+        for joined in log.iter().filter_map(|(_, body)| match body {
+            Body::Joined(joined) => Some(joined),
+            _ => None,
+        }) {
+            for position in joined {
+                if !knows(&positions, &position.source, &position.name) {
+                    positions.push(position.clone());
+                }
+            }
+        }
+        let committed = match reach.highest {
+            Progress::Below(time) => time,
+            Progress::End => EventTime::MAX.floor_ms(),
+        };
+        let boundary = manifest.map_or(EventTime::MIN, |(_, manifest)| manifest.boundary);
+        let (manifest, floor) = (manifest.map(|(number, _)| number), committed.max(boundary));
+        Self { manifest, floor, positions, has_ended: reach.has_ended() }
+    }
+
+    /// Whether a partition is read by the run.
+    pub(super) fn knows(&self, source: &str, name: &str) -> bool {
+        knows(&self.positions, source, name)
+    }
+}
+
+fn knows(positions: &[Position], source: &str, name: &str) -> bool {
+    positions.iter().any(|position| position.source == source && position.name == name)
+}
+
+/// The checkpoints of the log, newest first.
+pub(super) fn manifests(log: &[(Entry, Body)]) -> impl Iterator<Item = (u64, &Manifest)> {
+    log.iter().rev().filter_map(|(entry, body)| match body {
+        Body::Manifest(manifest) => Some((entry.number, manifest)),
+        _ => None,
+    })
+}
+
+/// What was decided, in the order in which it was.
+pub(super) fn decisions(log: &[(Entry, Body)]) -> Vec<Decision> {
+    let decided = log.iter().filter_map(|(_, body)| match body {
+        Body::Decisions(decisions) => Some(decisions.as_slice()),
+        _ => None,
+    });
+    decided.flatten().copied().collect()
+}
+
+/// Refuses a log of another pipeline.
+pub(super) fn of_this_pipeline(log: &[(Entry, Body)], hash: u64) -> Result<(), Error> {
+    let last = log.iter().rev().find_map(|(_, body)| match body {
+        Body::Began(began) => Some(began.hash),
+        _ => None,
+    });
+    match last {
+        Some(other) if other != hash => Err(Error::Usage(
+            "the store has the state of another pipeline: something that changes output is not as it was (a source's \
+             format, time, key, values or lateness, a step, a detection, or a limit); put it back, or start anew with --fresh"
+                .to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
