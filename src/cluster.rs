@@ -246,8 +246,11 @@ where
     F: Fn(&mut Worker) -> Result<(), Error> + Send + Sync + 'static,
 {
     let shared = control.clone();
+    let ticket = |worker| control.announce(&format!("worker {worker}"));
+    let tickets: Vec<_> = (0..builders.len()).map(ticket).collect();
     let workers: WorkerGuards<_> =
         timely::execute::execute_from(builders, Box::new(()), WorkerConfig::default(), move |worker| {
+            let _entered = tickets[worker.index() % tickets.len()].enter();
             shared.install();
             debug!(worker = worker.index(), "building dataflows");
             let built = build(worker);
@@ -274,13 +277,13 @@ where
 /// that for the end of event time.
 fn drive(worker: &mut Worker, control: &Control) {
     while worker.has_dataflows() && !control.failed() && !control.interrupted() {
-        worker.step_or_park(Some(LOOK));
+        control.step(worker, LOOK);
     }
     // A worker that is done keeps nobody waiting who is interrupted.
     control.freeze();
     if control.interrupted() {
         while !control.failed() && !control.drained(worker.peers()) {
-            worker.step_or_park(Some(Duration::from_millis(1)));
+            control.step(worker, Duration::from_millis(1));
         }
     }
     for dataflow in worker.installed_dataflows() {

@@ -242,7 +242,7 @@ impl Job {
             worker.dataflow::<EventTime, _, _>(|scope| {
                 job.0.inputs.iter().for_each(|input| drop(input.ingest(scope)));
             });
-            start.meet();
+            start.meet(&Control::current());
             Ok(())
         })
     }
@@ -250,18 +250,21 @@ impl Job {
     /// Builds the dataflow on one worker, and opens its sinks once all sources are open; the workers of the process leave
     /// it together.
     fn build(&self, worker: &mut Worker, start: &Start, outputs: Vec<(Stream, Output)>) -> Result<(), Error> {
+        let control = Control::current();
         let recovered = match &self.0.file.checkpoint {
             None => None,
-            Some(checkpoint) => match start.recover(|who| self.recover(who, checkpoint))? {
-                // All is done, or nothing can be.
-                None => return Ok(()),
-                recovered => recovered,
-            },
+            Some(checkpoint) => {
+                match start.recover(&control, worker.index(), |place| self.recover(place, checkpoint))? {
+                    // All is done, or nothing can be.
+                    None => return Ok(()),
+                    recovered => recovered,
+                }
+            }
         };
         let built =
             worker.dataflow::<EventTime, _, _>(|scope| self.build_in(scope, start, recovered, outputs));
         // Nothing is read before, so a run that cannot start has nothing to be recorded either.
-        start.meet();
+        start.meet(&control);
         built
     }
 

@@ -160,7 +160,7 @@ impl Who<'_> {
             if self.control.failed() || self.control.interrupted() {
                 return Err(Error::Interrupted);
             }
-            thread::sleep(LOOK);
+            self.control.rest(LOOK, thread::sleep);
             entries.add(log.catch_up()?)?;
         }
     }

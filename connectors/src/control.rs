@@ -6,6 +6,7 @@
 mod committed;
 mod counts;
 mod local;
+mod scheduler;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,6 +22,7 @@ use crate::ingest::Quarantine;
 use crate::{lock, Error, Partition, Progress, Shard};
 pub use committed::Committed;
 pub use counts::{Counts, Totals};
+pub use scheduler::{Entered, Meeting, Scheduler, Ticket};
 
 /// Shared by all workers of a process for one run; clones are the same control.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +30,7 @@ pub struct Control(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
+    scheduler: Option<Arc<dyn Scheduler>>,
     start: OnceLock<Instant>,
     run: OnceLock<u64>,
     counts: Counts,
@@ -95,7 +98,7 @@ impl Control {
 
     /// Wall time since the first worker has started.
     pub fn elapsed(&self) -> Duration {
-        self.0.start.get().map(Instant::elapsed).unwrap_or_default()
+        self.0.start.get().map(|start| self.now().duration_since(*start)).unwrap_or_default()
     }
 
     /// What ingest counts in this process.

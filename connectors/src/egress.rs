@@ -19,7 +19,7 @@ use crate::format::{CsvEncoder, Encoder, JsonEncoder, TableEncoder};
 use crate::{Control, Error, Progress, Schema, Sink};
 
 pub use announce::Announce;
-pub use commit::{Commit, Committer, Cycle, Next, Shards};
+pub use commit::{Commit, Committer, Shards};
 use deliver::{deliver, Delivery};
 use waiting::{keep, Waiting};
 use writer::Writer;

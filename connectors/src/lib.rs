@@ -20,6 +20,7 @@ pub mod sink;
 pub mod source;
 pub mod stdio;
 pub mod store;
+pub mod task;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +32,7 @@ pub use schema::Schema;
 pub use sink::{Header, Message, Progress, Shard, ShardWriter, Sink, TransactionalSink};
 pub use source::{Intake, Partition, Reader, Source, Status};
 pub use store::Store;
+pub use task::Task;
 
 /// Locks, though a thread may have panicked with the lock: what the locks of this crate guard is whole whenever a panic
 /// can come.

@@ -1,11 +1,13 @@
-//! What writes to the store while a run goes on, on threads of its own.
+//! What writes to the store while a run goes on, in tasks.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::store::{Epoch, Log, Store};
+use tidewatch_connectors::task::{inbox, Inbox, Next, Task};
 use tidewatch_connectors::{Control, Decision, Error, Journal, Kept};
 use tidewatch_dataflows::state::Changes;
 use tidewatch_dataflows::{EventTime, PartitionId};
@@ -21,11 +23,11 @@ struct Shared {
     epoch: Epoch,
     /// What earlier runs have decided.
     decisions: BTreeMap<PartitionId, Vec<Decision>>,
-    inbox: Mutex<Sender<Task>>,
+    outbox: Mutex<Sender<Note>>,
 }
 
 /// Something to write into the log.
-enum Task {
+enum Note {
     Decide(Decision, Kept),
     Commit { boundary: EventTime, positions: Vec<Position>, objects: Vec<ObjectRef>, kept: Kept },
 }
@@ -37,27 +39,20 @@ impl Keeper {
     ///
     /// [`Error::Io`] if a thread cannot be started.
     pub(crate) fn start(scribe: Scribe, decisions: Vec<Decision>, control: &Control) -> Result<Self, Error> {
-        let (inbox, tasks) = channel();
+        let (outbox, notes) = inbox();
         let (store, epoch) = (scribe.store.clone(), scribe.epoch);
-        let control = control.clone();
-        let write = move || {
-            if let Err(error) = scribe.write(&tasks) {
-                control.fail(error);
-            }
-        };
-        let thread = std::thread::Builder::new().name("tidewatch-log".to_owned());
-        thread.spawn(write).map_err(Error::io("the thread that writes the log"))?;
+        control.spawn("log", Writing { scribe, notes })?;
         let mut by_partition = BTreeMap::<_, Vec<_>>::new();
         for decision in decisions {
             by_partition.entry(decision.partition).or_default().push(decision);
         }
-        Ok(Self(Arc::new(Shared { store, epoch, decisions: by_partition, inbox: Mutex::new(inbox) })))
+        Ok(Self(Arc::new(Shared { store, epoch, decisions: by_partition, outbox: Mutex::new(outbox) })))
     }
 
-    fn task(&self, task: Task) {
-        let inbox = self.0.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        // A thread that is gone has failed the run.
-        let _ = inbox.send(task);
+    fn write(&self, note: Note) {
+        let outbox = self.0.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        // A task that is gone has failed the run.
+        let _ = outbox.send(note);
     }
 
     /// What writes the objects of a worker.
@@ -74,7 +69,7 @@ impl Keeper {
         objects: Vec<ObjectRef>,
     ) -> Kept {
         let kept = Kept::default();
-        self.task(Task::Commit { boundary, positions, objects, kept: kept.clone() });
+        self.write(Note::Commit { boundary, positions, objects, kept: kept.clone() });
         kept
     }
 }
@@ -82,7 +77,7 @@ impl Keeper {
 impl Journal for Keeper {
     fn append(&self, decision: Decision) -> Result<Kept, Error> {
         let kept = Kept::default();
-        self.task(Task::Decide(decision, kept.clone()));
+        self.write(Note::Decide(decision, kept.clone()));
         Ok(kept)
     }
 
@@ -105,31 +100,8 @@ pub(crate) struct Scribe {
 }
 
 impl Scribe {
-    fn write(mut self, tasks: &Receiver<Task>) -> Result<(), Error> {
-        while let Ok(first) = tasks.recv() {
-            let mut decided = Vec::new();
-            for task in [first].into_iter().chain(tasks.try_iter()) {
-                match task {
-                    Task::Decide(decision, kept) => decided.push((decision, kept)),
-                    Task::Commit { boundary, positions, objects, kept } => {
-                        self.decide(&mut decided)?;
-                        self.commit(boundary, positions, objects)?;
-                        kept.keep();
-                    }
-                }
-            }
-            self.decide(&mut decided)?;
-        }
-        Ok(())
-    }
-
-    /// Writes decisions as one entry, and says so.
-    fn decide(&mut self, decided: &mut Vec<(Decision, Kept)>) -> Result<(), Error> {
-        if !decided.is_empty() {
-            let decisions = decided.iter().map(|(decision, _)| *decision).collect();
-            self.log.append(self.epoch, &Body::Decisions(decisions).encode())?;
-            decided.drain(..).for_each(|(_, kept)| kept.keep());
-        }
+    fn decide(&mut self, decisions: Vec<Decision>) -> Result<(), Error> {
+        self.log.append(self.epoch, &Body::Decisions(decisions).encode())?;
         Ok(())
     }
 
@@ -150,6 +122,39 @@ impl Scribe {
         };
         self.log.append(self.epoch, &Body::Manifest(manifest).encode())?;
         Ok(())
+    }
+}
+
+/// Writes entry after entry; decisions that have come together are one.
+struct Writing {
+    scribe: Scribe,
+    notes: Inbox<Note>,
+}
+
+impl Task for Writing {
+    fn step(&mut self, _now: Duration, _haste: bool) -> Result<Next, Error> {
+        let (mut decisions, mut decided) = (Vec::new(), Vec::new());
+        while let Some(Note::Decide(decision, kept)) =
+            self.notes.take_if(|note| matches!(note, Note::Decide(..)))
+        {
+            decisions.push(decision);
+            decided.push(kept);
+        }
+        if !decisions.is_empty() {
+            self.scribe.decide(decisions)?;
+        } else if let Some(Note::Commit { boundary, positions, objects, kept }) = self.notes.take_if(|_| true)
+        {
+            self.scribe.commit(boundary, positions, objects)?;
+            decided.push(kept);
+        } else {
+            return Ok(self.notes.rest());
+        }
+        decided.iter().for_each(Kept::keep);
+        Ok(Next::Now)
+    }
+
+    fn wait(&mut self, limit: Duration) {
+        self.notes.wait(limit);
     }
 }
 

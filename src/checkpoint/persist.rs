@@ -1,6 +1,6 @@
 //! From what changed in keyed state to a manifest.
 //!
-//! Each worker's *persist* operator has a thread of its own write what changed up to a boundary as one object, and reports the
+//! Each worker's *persist* operator has a task write what changed up to a boundary as one object, and reports the
 //! object together with where the partitions are read again. It holds its capability at the boundary until then; so once the frontier
 //! of the reports has passed a boundary, the first worker has all of them, and has a manifest of them written.
 
@@ -8,9 +8,11 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::mpsc::{channel, Receiver, Sender};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidewatch_connectors::ingest::Position;
+use tidewatch_connectors::task::{inbox, Inbox, Next, Task};
 use tidewatch_connectors::{Control, Error};
 use tidewatch_dataflows::flow::ports::port;
 use tidewatch_dataflows::state::Changes;
@@ -32,7 +34,7 @@ pub(crate) struct Report {
     positions: Vec<Position>,
 }
 
-/// What a worker's thread is told.
+/// What a worker's task is told.
 enum Order {
     Save(Changes),
     /// All changes up to the boundary have been given.
@@ -64,7 +66,7 @@ fn report<'scope>(
     builder.build(move |capabilities| {
         drop(capabilities);
         let control = Control::current();
-        let (orders, saved) = start(archive, waker, control);
+        let (orders, saved) = start(archive, waker, &control);
         // Of each boundary that is being written, where partitions are read again, and what is held until it is.
         let mut writing = BTreeMap::<EventTime, (Capability<EventTime>, Option<Vec<Position>>)>::new();
         move |_frontiers| {
@@ -74,7 +76,7 @@ fn report<'scope>(
                     let held = writing.entry(boundary);
                     let (_, read_again) = held.or_insert_with(|| (time.delayed(&boundary, 0), None));
                     let is_last = changes.is_last;
-                    // A thread that is gone has failed the run.
+                    // A task that is gone has failed the run.
                     let _ = orders.send(Order::Save(changes));
                     if is_last {
                         *read_again = Some(positions.at(boundary));
@@ -93,31 +95,42 @@ fn report<'scope>(
 
 type Saved = (EventTime, Option<ObjectRef>);
 
-/// Starts the thread that writes a worker's objects.
-fn start(mut archive: Archive, waker: SyncActivator, control: Control) -> (Sender<Order>, Receiver<Saved>) {
-    let (orders, inbox) = channel();
-    let (outbox, saved) = channel();
-    let work = move || -> Result<(), Error> {
-        for order in inbox {
-            match order {
-                Order::Save(changes) => archive.save(changes),
-                Order::Seal(boundary) => {
-                    let object = archive.seal(boundary)?;
-                    if outbox.send((boundary, object)).is_ok() {
-                        // A worker that is gone waits for nothing.
-                        let _ = waker.activate();
-                    }
+/// Starts what writes a worker's objects.
+fn start(archive: Archive, waker: SyncActivator, control: &Control) -> (Sender<Order>, Receiver<Saved>) {
+    let ((orders, inbox), (outbox, saved)) = (inbox(), channel());
+    if let Err(error) = control.spawn("objects", Objects { archive, orders: inbox, outbox, waker }) {
+        control.fail(error);
+    }
+    (orders, saved)
+}
+
+/// Writes a worker's objects.
+struct Objects {
+    archive: Archive,
+    orders: Inbox<Order>,
+    outbox: Sender<Saved>,
+    waker: SyncActivator,
+}
+
+impl Task for Objects {
+    fn step(&mut self, _now: Duration, _haste: bool) -> Result<Next, Error> {
+        match self.orders.take_if(|_| true) {
+            None => return Ok(self.orders.rest()),
+            Some(Order::Save(changes)) => self.archive.save(changes),
+            Some(Order::Seal(boundary)) => {
+                let object = self.archive.seal(boundary)?;
+                if self.outbox.send((boundary, object)).is_ok() {
+                    // A worker that is gone waits for nothing.
+                    let _ = self.waker.activate();
                 }
             }
         }
-        Ok(())
-    };
-    std::thread::spawn(move || {
-        if let Err(error) = work() {
-            control.fail(error);
-        }
-    });
-    (orders, saved)
+        Ok(Next::Now)
+    }
+
+    fn wait(&mut self, limit: Duration) {
+        self.orders.wait(limit);
+    }
 }
 
 /// Has a manifest written of the reports of each boundary, once all workers have given theirs.

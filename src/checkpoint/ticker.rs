@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use tidewatch_connectors::Control;
 use tidewatch_dataflows::flow::ports::{port, Port};
 use tidewatch_dataflows::operators::keyed::Announced;
 use tidewatch_dataflows::{EventTime, Span};
@@ -55,7 +56,8 @@ impl<'scope> Ticker<'scope> {
         builder.build(move |mut capabilities| {
             let mut capability = capabilities.pop().filter(|_| index == 0);
             let mut pace = Pace::new(every, from);
-            let mut wakes = Instant::now();
+            let control = Control::current();
+            let mut wakes = control.now();
             move |frontiers| {
                 input.for_each(|_, _: &mut Vec<()>| {});
                 let Some(held) = &mut capability else { return };
@@ -67,14 +69,14 @@ impl<'scope> Ticker<'scope> {
                     // Some partition has no watermark yet.
                     return;
                 }
-                let (is_free, now) = (committed.get() == pace.announced, Instant::now());
+                let (is_free, now) = (committed.get() == pace.announced, control.now());
                 if let Some(boundary) = pace.look(frontier, *held.time(), is_free, now) {
                     announce(&mut port, held, boundary, peers);
                 }
                 held.downgrade(&pace.horizon(frontier, *held.time()));
                 if wakes <= now {
                     wakes = now + LOOK;
-                    activator.activate_after(LOOK);
+                    control.activate_after(&activator, LOOK);
                 }
             }
         });

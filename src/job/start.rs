@@ -1,7 +1,8 @@
 //! How the workers of a process start together.
 
-use std::sync::{Barrier, OnceLock};
+use std::sync::OnceLock;
 
+use tidewatch_connectors::control::Meeting;
 use tidewatch_connectors::Control;
 
 use crate::cluster::Cluster;
@@ -10,7 +11,7 @@ use crate::Error;
 
 /// Where the workers of a process meet while they build their dataflows.
 pub(super) struct Start {
-    workers: Barrier,
+    workers: Meeting,
     place: Place,
     /// What all of them go on from; nothing if that could not be found out, or all is done.
     recovered: OnceLock<Option<Recovered>>,
@@ -29,27 +30,26 @@ impl Start {
     pub(super) fn of(cluster: &Cluster) -> Self {
         let (process, processes, workers) = (cluster.index(), cluster.processes(), cluster.workers());
         let place = Place { process, processes, workers };
-        Self { workers: Barrier::new(workers), place, recovered: OnceLock::new() }
+        Self { workers: Meeting::of(workers), place, recovered: OnceLock::new() }
     }
 
-    /// Finds out where the run goes on, on the first worker that asks; it alone has the error.
+    /// Finds out where the run goes on, on the first worker of the process; it alone has the error.
     pub(super) fn recover(
         &self,
+        control: &Control,
+        worker: usize,
         recover: impl FnOnce(Place) -> Result<Option<Recovered>, Error>,
     ) -> Result<Option<&Recovered>, Error> {
-        let mut failed = None;
-        let recovered = self.recovered.get_or_init(|| {
-            recover(self.place).unwrap_or_else(|error| {
-                failed = Some(error);
-                None
-            })
-        });
-        failed.map_or(Ok(recovered.as_ref()), Err)
+        let is_first = worker % self.place.workers == 0;
+        let recovered = if is_first { recover(self.place) } else { Ok(None) };
+        let failed = recovered.map(|recovered| is_first.then(|| self.recovered.set(recovered))).err();
+        self.meet(control);
+        failed.map_or(Ok(self.recovered.get().and_then(Option::as_ref)), Err)
     }
 
     /// Waits until every source of every process is open, before any sink is: a sink may empty a file.
     pub(super) fn await_opened(&self, control: &Control, worker: usize) {
-        if self.workers.wait().is_leader() {
+        if self.workers.meet(control) {
             control.opened();
         }
         if worker == 0 {
@@ -58,7 +58,7 @@ impl Start {
     }
 
     /// Waits for all workers of the process.
-    pub(super) fn meet(&self) {
-        self.workers.wait();
+    pub(super) fn meet(&self, control: &Control) {
+        self.workers.meet(control);
     }
 }

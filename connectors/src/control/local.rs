@@ -8,6 +8,7 @@ use std::time::Instant;
 use tidewatch_dataflows::flow::Pressure;
 use tidewatch_dataflows::EventTime;
 use timely::dataflow::ProbeHandle;
+use timely::scheduling::Activator;
 
 use super::Control;
 use crate::ingest::{Positions, Table};
@@ -25,12 +26,14 @@ struct Local {
     /// Of each dataflow, by its number.
     standings: BTreeMap<usize, Table>,
     positions: BTreeMap<usize, Positions>,
+    /// Who is to be activated when, in a simulation.
+    alarms: Vec<(Instant, Activator)>,
 }
 
 impl Control {
     /// Makes this the control of the dataflows that the current thread builds from now on.
     pub fn install(&self) {
-        self.0.start.get_or_init(Instant::now);
+        self.0.start.get_or_init(|| self.now());
         self.0.workers.fetch_add(1, Ordering::Relaxed);
         let local = Local {
             control: self.clone(),
@@ -39,6 +42,7 @@ impl Control {
             pressure: Pressure::default(),
             standings: BTreeMap::new(),
             positions: BTreeMap::new(),
+            alarms: Vec::new(),
         };
         CURRENT.with(|current| *current.borrow_mut() = Some(local));
     }
@@ -85,6 +89,30 @@ impl Control {
                 .map(|local| local.positions.entry(dataflow).or_default().clone())
                 .unwrap_or_default()
         })
+    }
+
+    /// Has an operator of this worker activated when [`sound_alarms`](Self::sound_alarms) is told that it is time.
+    pub(super) fn note_alarm(time: Instant, activator: &Activator) {
+        CURRENT.with(|current| {
+            if let Some(local) = current.borrow_mut().as_mut() {
+                local.alarms.push((time, activator.clone()));
+            }
+        });
+    }
+
+    /// Activates the operators of this worker whose time has come.
+    pub(super) fn sound_alarms(now: Instant) {
+        CURRENT.with(|current| {
+            if let Some(local) = current.borrow_mut().as_mut() {
+                local.alarms.retain(|(time, activator)| {
+                    let is_due = *time <= now;
+                    if is_due {
+                        activator.activate();
+                    }
+                    !is_due
+                });
+            }
+        });
     }
 
     /// Has the run wait, when it is interrupted, until `probe` has passed what was final.

@@ -2,7 +2,7 @@
 //!
 //! Before a dataflow is built, [`Shards`] are opened: their progress says where the run goes on. Each worker then takes those
 //! that live on it into a [`Committer`], which all streams of the sink share. It holds each message back until no stream
-//! can add an earlier one, and gives those below this frontier to the [`Cycle`] of the shard, on a thread of its own, which
+//! can add an earlier one, and gives those below this frontier to the task of the shard, on a thread of its own, which
 //! writes and commits them. What is committed, the streams' operators pass on: probes may pass it, and sources may send more.
 
 mod committer;
@@ -20,7 +20,6 @@ use crate::{Control, Error, Progress, Shard};
 
 pub use committer::Committer;
 use committer::ShardOf;
-pub use cycle::{Cycle, Next};
 pub use shards::Shards;
 
 /// Extension trait for writing a stream of events to a sink whose output becomes visible in transactions.

@@ -94,7 +94,7 @@ impl Feed {
             capabilities: None,
             status: Status::More,
             position: 0,
-            quiet_since: Instant::now(),
+            quiet_since: Control::current().now(),
             row: Row::default(),
         })
     }
@@ -139,9 +139,9 @@ impl Feed {
     }
 
     /// Takes note that a partition with records is not read: its silence says nothing.
-    pub(super) fn excuse(&mut self) {
+    pub(super) fn excuse(&mut self, now: Instant) {
         if self.is_ready() {
-            self.quiet_since = Instant::now();
+            self.quiet_since = now;
         }
     }
 
@@ -215,16 +215,15 @@ impl Feed {
             )));
         }
         let counts = rules.control.counts();
+        if read > 0 {
+            self.quiet_since = rules.control.now();
+        }
         if taken > 0 {
-            self.quiet_since = Instant::now();
             counts.records.add(taken);
             let late = rejected.iter().filter(|rejected| rejected.cause == Cause::Late).count() as u64;
             counts.late.add(late);
             counts.malformed.add(rejected.len() as u64 - late);
             counts.saw(earliest, self.watermark.newest());
-        }
-        if known > 0 {
-            self.quiet_since = Instant::now();
         }
         let position = self.reader.position();
         counts.position.add(position - self.position);

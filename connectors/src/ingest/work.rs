@@ -68,16 +68,17 @@ impl Work {
     /// Reads some records.
     pub(super) fn go_on(&mut self) -> Result<(), Error> {
         self.feeds.iter_mut().for_each(Feed::conclude);
-        let asked = self.asking.is_due(Instant::now());
+        let now = self.control.now();
+        let asked = self.asking.is_due(now);
         if asked {
             self.feeds.iter_mut().for_each(Feed::retry);
         }
         let allowance = self.read()?;
         // Who is not asked is not silent.
-        self.feeds.iter_mut().filter(|feed| !feed.may_be_read(allowance)).for_each(Feed::excuse);
+        self.feeds.iter_mut().filter(|feed| !feed.may_be_read(allowance)).for_each(|feed| feed.excuse(now));
         // Those who can be were asked just now. The end of the last one is told at once, because nothing comes after it.
         if self.standings.are_wanted() && (asked || self.feeds.is_empty()) {
-            self.look_for_silence()?;
+            self.look_for_silence(now)?;
         }
         let held = self.feeds.iter().map(|feed| feed.watermark().floor_ms()).min();
         self.control.hold(self.index, self.ingest, held);
@@ -125,8 +126,8 @@ impl Work {
     }
 
     /// Sees to it that partitions that have been silent for long hold nobody back.
-    fn look_for_silence(&mut self) -> Result<(), Error> {
-        self.standings.look(&self.feeds, Instant::now(), self.idle);
+    fn look_for_silence(&mut self, now: Instant) -> Result<(), Error> {
+        self.standings.look(&self.feeds, now, self.idle);
         self.standings.decide(&mut self.feeds, self.floor, self.journal.as_ref(), &self.waker)?;
         let mut output = self.ports.standings.activate();
         output.session(&CapabilitySet::new()).give_iterator(self.standings.tell());
@@ -143,9 +144,9 @@ impl Work {
         } else if self.feeds.iter().any(|feed| feed.may_be_read(allowance)) {
             self.activator.activate();
         } else if self.gate.is_held_by_rejected(&self.control) {
-            self.activator.activate_after(LOOK);
-        } else if let Some(wait) = self.asking.wait(Instant::now()) {
-            self.activator.activate_after(wait);
+            self.control.activate_after(&self.activator, LOOK);
+        } else if let Some(wait) = self.asking.wait(self.control.now()) {
+            self.control.activate_after(&self.activator, wait);
         }
     }
 }

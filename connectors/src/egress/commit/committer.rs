@@ -4,21 +4,19 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use timely::scheduling::SyncActivator;
 
-use super::cycle::{Cycle, Next};
+use super::cycle::Cycle;
 use super::inbox::{Inbox, Parcel};
 use super::shards::{Opened, Shards};
 use crate::egress::batch::Batch;
+use crate::task::Spawned;
 use crate::{Control, Error, Progress, Shard};
 
 /// How many bytes may wait to be committed before sources wait too.
 const BEHIND: u64 = 32 << 20;
-/// How long a thread sleeps at most before it looks whether the run was interrupted.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// The shards of a sink that live on one worker, for all streams that go there; clones are the same.
 #[derive(Clone)]
@@ -31,7 +29,7 @@ struct Shared {
     /// How many streams there are by now.
     joined: Cell<usize>,
     lanes: RefCell<Vec<Lane>>,
-    threads: RefCell<Vec<JoinHandle<()>>>,
+    threads: RefCell<Vec<Spawned>>,
 }
 
 /// What goes to a shard.
@@ -80,18 +78,14 @@ impl Committer {
     ) -> Result<Self, Error> {
         let (committer, cycles) = Self::stepped(shards, streams, index, peers, interval);
         for (shard, cycle) in cycles {
-            let control = Control::current();
-            let thread = thread::Builder::new()
-                .name(format!("tidewatch-shard-{}", shard.0))
-                .spawn(move || drive(cycle, &control))
-                .map_err(Error::io("the thread of a sink"))?;
+            let thread = Control::current().spawn(&format!("shard-{}", shard.0), cycle)?;
             committer.0.threads.borrow_mut().push(thread);
         }
         Ok(committer)
     }
 
     /// The same without threads: whoever calls this drives the work of each shard.
-    pub fn stepped(
+    pub(super) fn stepped(
         shards: &Shards,
         streams: usize,
         index: usize,
@@ -222,21 +216,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.lanes.get_mut().iter().for_each(|lane| lane.inbox.close());
         for thread in self.threads.take() {
-            thread.join().expect("a panic ends the process");
-        }
-    }
-}
-
-/// Does the work of a shard as it comes up.
-fn drive(mut cycle: Cycle, control: &Control) {
-    let start = Instant::now();
-    while !control.failed() {
-        match cycle.step(start.elapsed(), control.interrupted()) {
-            Ok(Next::Now) => {}
-            Ok(Next::At(time)) => cycle.wait(time.saturating_sub(start.elapsed()).min(LOOK)),
-            Ok(Next::Idle) => cycle.wait(LOOK),
-            Ok(Next::Done) => return,
-            Err(error) => return control.fail(error),
+            thread.join();
         }
     }
 }

@@ -1,18 +1,17 @@
-//! The work of a shard's thread.
+//! The task of a shard.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::inbox::{Closed, Inbox, Item, Parcel};
+use crate::task::{Next, Task};
 use crate::{Error, Progress, ShardWriter};
 
 /// How often a shard without output commits how far it is.
 const PROGRESS: Duration = Duration::from_secs(1);
 
 /// Writes what comes to a shard, and commits it.
-///
-/// It looks at no clock: whoever drives it says what time it is, a thread or a simulation.
-pub struct Cycle {
+pub(super) struct Cycle {
     inbox: Arc<Inbox>,
     writer: Box<dyn ShardWriter>,
     interval: Duration,
@@ -27,56 +26,12 @@ pub struct Cycle {
     bytes: u64,
 }
 
-/// When a [`Cycle`] has something to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// At once.
-    Now,
-    /// At this time, or when something comes.
-    At(Duration),
-    /// When something comes.
-    Idle,
-    /// Never again.
-    Done,
-}
-
 impl Cycle {
     /// The work of a shard that is committed up to `committed`; messages are committed no more often than each `interval`.
     pub(super) fn new(inbox: Arc<Inbox>, writer: Box<dyn ShardWriter>, interval: Duration) -> Self {
         let committed = inbox.committed();
         let (last, is_whole, reached) = (None, true, committed);
         Self { inbox, writer, interval, last, is_whole, reached, committed, messages: 0, bytes: 0 }
-    }
-
-    /// Does one thing if there is anything to do: writes some messages, or commits. `now` is the time since any fixed instant;
-    /// in `haste`, nothing that can be committed waits.
-    ///
-    /// # Errors
-    ///
-    /// What the sink says; the cycle must not be used any more.
-    pub fn step(&mut self, now: Duration, haste: bool) -> Result<Next, Error> {
-        loop {
-            match self.inbox.next(|item| matches!(item, Item::Reached(_))) {
-                Ok(Some(Item::Reached(progress))) => (self.reached, self.is_whole) = (progress, true),
-                Ok(_) => break,
-                Err(Closed) => return Ok(Next::Done),
-            }
-        }
-        let due = self.due().filter(|_| self.is_whole);
-        match due {
-            Some(due) if haste || due <= now || self.reached == Progress::End => return self.commit(now),
-            _ => {}
-        }
-        match self.inbox.next(|item| matches!(item, Item::Parcel(_))) {
-            Ok(Some(Item::Parcel(parcel))) => self.write(&parcel),
-            Ok(_) => Ok(due.map_or(Next::Idle, Next::At)),
-            Err(Closed) => Ok(Next::Done),
-        }
-    }
-
-    /// Waits until something has come that is in haste, but no longer than `limit`.
-    pub(super) fn wait(&self, limit: Duration) {
-        self.inbox.wait(limit);
     }
 
     /// When the next commit is due, if there is anything to commit.
@@ -102,5 +57,32 @@ impl Cycle {
         (self.last, self.committed, self.messages) = (Some(now), self.reached, 0);
         self.inbox.commit(std::mem::take(&mut self.bytes), self.reached);
         Ok(if self.reached == Progress::End { Next::Done } else { Next::Now })
+    }
+}
+
+/// Writes some messages, or commits; in haste, whatever can be committed is.
+impl Task for Cycle {
+    fn step(&mut self, now: Duration, haste: bool) -> Result<Next, Error> {
+        loop {
+            match self.inbox.next(|item| matches!(item, Item::Reached(_))) {
+                Ok(Some(Item::Reached(progress))) => (self.reached, self.is_whole) = (progress, true),
+                Ok(_) => break,
+                Err(Closed) => return Ok(Next::Done),
+            }
+        }
+        let due = self.due().filter(|_| self.is_whole);
+        match due {
+            Some(due) if haste || due <= now || self.reached == Progress::End => return self.commit(now),
+            _ => {}
+        }
+        match self.inbox.next(|item| matches!(item, Item::Parcel(_))) {
+            Ok(Some(Item::Parcel(parcel))) => self.write(&parcel),
+            Ok(_) => Ok(due.map_or(Next::Idle, Next::At)),
+            Err(Closed) => Ok(Next::Done),
+        }
+    }
+
+    fn wait(&mut self, limit: Duration) {
+        self.inbox.wait(limit);
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use crate::store::Epoch;
 use crate::{lock, Control, Error, Progress, Shard, ShardWriter, TransactionalSink};
@@ -46,10 +45,7 @@ impl Shards {
             Ok(Opened { shard, progress, writer })
         };
         // Each of them may take long to answer.
-        let opened: Result<Vec<Opened>, Error> = thread::scope(|scope| {
-            let threads: Vec<_> = own.map(|shard| scope.spawn(move || open(shard))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("a panic ends the process")).collect()
-        });
+        let opened: Result<Vec<Opened>, Error> = control.at_once(own, open).into_iter().collect();
         let opened: BTreeMap<_, _> = opened?.into_iter().map(|opened| (opened.shard, opened)).collect();
         let progress: BTreeMap<_, _> =
             opened.values().map(|opened| (opened.shard, opened.progress)).collect();

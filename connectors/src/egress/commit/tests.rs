@@ -3,11 +3,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tidewatch_dataflows::{Describe, Fields};
 
+use super::cycle::Cycle;
 use super::*;
 use crate::format::JsonEncoder;
 use crate::memory::MemoryShards;
 use crate::source::testing::waker;
 use crate::store::Epoch;
+use crate::task::{Next, Task};
 use crate::Schema;
 
 const INTERVAL: Duration = Duration::from_millis(50);
