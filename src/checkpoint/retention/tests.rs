@@ -192,7 +192,7 @@ fn known(manifest: &Manifest, entries: &[(u64, Body)]) -> BTreeMap<PartitionId, 
                         .push((position.offset, position.watermark));
                 }
             }
-            Body::Began(_) | Body::Manifest(_) => {}
+            _ => {}
         }
     }
     known
