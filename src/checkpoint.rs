@@ -18,6 +18,7 @@ mod reference;
 pub mod retention;
 mod states;
 mod ticker;
+mod upkeep;
 
 pub use changes::{Change, Changes};
 pub use groups::KeyGroups;
@@ -29,7 +30,7 @@ pub(crate) use persist::persist;
 pub use reader::Checkpoint;
 pub use reference::ObjectRef;
 pub use states::as_of;
-pub(crate) use ticker::Ticker;
+pub(crate) use ticker::{Commits, Ticker};
 
 /// What the names of the entries of the job's log begin with.
 pub const LOG: &str = "log/";

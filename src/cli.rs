@@ -1,4 +1,4 @@
-//! The command line: `tidewatch run | record | replay | check | generate | detectors | state`.
+//! The command line: `tidewatch run | record | replay | savepoint | check | generate | detectors | state`.
 
 mod check;
 mod detectors;
@@ -6,6 +6,7 @@ mod generate;
 mod record;
 mod replay;
 mod run;
+mod savepoint;
 mod state;
 
 use std::ffi::OsString;
@@ -83,6 +84,8 @@ enum Command {
         disable_help_flag = true
     )]
     Replay(replay::Replay),
+    #[command(after_help = savepoint::AFTER_HELP)]
+    Savepoint(savepoint::Savepoint),
     #[command(after_help = after_help!("tidewatch check examples/nab.toml examples/windows.toml"))]
     Check(check::Check),
     #[command(after_help = after_help!("tidewatch generate --records 100000 --labels --out series.csv"))]
@@ -122,6 +125,7 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         Command::Run(run) => run.execute(&registry, voice),
         Command::Record(record) => record.execute(&registry, voice),
         Command::Replay(replay) => replay.execute(&registry, voice),
+        Command::Savepoint(savepoint) => savepoint.execute(&registry, voice),
         Command::Check(check) => check.execute(&registry, voice),
         Command::Generate(generate) => generate.execute(voice),
         Command::Detectors(detectors) => detectors.execute(&registry, voice),

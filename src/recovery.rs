@@ -7,6 +7,7 @@
 
 mod incarnation;
 mod plan;
+mod requests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::Error;
 pub(crate) use incarnation::Incarnation;
 pub use incarnation::Terms;
 pub(crate) use plan::{Plan, Reach};
+pub use requests::ask;
 
 /// How often a process looks whether another one has written into the log.
 const LOOK: Duration = Duration::from_millis(10);
@@ -82,10 +84,7 @@ impl Who<'_> {
         let (mut log, entries) = Log::open(store.clone(), LOG)?;
         let mut entries = Entries::of(entries)?;
         let epoch = match self.process {
-            0 => {
-                plan::of_this_pipeline(&entries.0, self.hash)?;
-                log.begin(&Body::Began(Began::now(self.hash, self.control.run())).encode())?
-            }
+            0 => log.begin(&Body::Began(Began::now(self.hash, self.control.run())).encode())?,
             _ => self.await_begin(&mut log, &mut entries)?,
         };
         info!(%epoch, "began");
@@ -122,6 +121,9 @@ impl Who<'_> {
             positions: plan.positions,
         };
         info!(boundary = ?boundary, floor = %plan.floor, "goes on");
+        if self.process == 0 {
+            requests::answer(self.store, &self.control);
+        }
         let (resume, every) = (Arc::new(resume), self.every);
         Ok(Some(Recovered { resume, boundary, checkpoint, shards, keeper, every, _lock: lock }))
     }
@@ -192,9 +194,10 @@ impl Who<'_> {
         if log.highest() > epoch {
             return Err(ConnectorError::Fenced { epoch: log.highest() }.into());
         }
+        plan::of_this_pipeline(&entries.0, self.hash, reach)?;
         let manifests = plan::manifests(&entries.0).filter(|(_, manifest)| reach.allows(manifest));
         let manifest = { manifests }.find(|(_, manifest)| is_intact(store, manifest));
-        let mut plan = Plan::from(manifest, reach, &entries.0);
+        let mut plan = Plan::from(self.hash, manifest, reach, &entries.0);
         let newcomers = newcomers(inputs, &plan)?;
         if !newcomers.is_empty() {
             plan.positions.extend(newcomers.iter().cloned());

@@ -6,6 +6,7 @@
 mod committed;
 mod counts;
 mod local;
+mod saving;
 mod scheduler;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ struct Shared {
     listed: Mutex<BTreeMap<usize, (String, u64)>>,
     known: Mutex<BTreeMap<usize, Known>>,
     opened: AtomicBool,
+    saving: saving::Saving,
     /// How many shards each sink has whose output becomes visible in transactions, and how far those of this process are.
     shards: Mutex<Vec<u32>>,
     committed: Mutex<BTreeMap<(usize, Shard), Progress>>,
@@ -80,6 +82,8 @@ pub struct Bulletin {
     pub listed: BTreeMap<usize, u64>,
     /// How far its shards of sinks are committed.
     pub committed: Committed,
+    /// Whether it has saved all that an interrupted run has to save.
+    pub saved: bool,
     /// What it has counted.
     pub totals: Totals,
 }
@@ -280,6 +284,7 @@ impl Control {
             frozen,
             held: lock(&self.0.held).values().min().copied(),
             committed: self.committed_here(),
+            saved: self.has_saved(),
             listed: lock(&self.0.listed).iter().map(|(ingest, (_, hash))| (*ingest, *hash)).collect(),
             totals: Totals::of(&self.0.counts, &self.0.tally),
         }
@@ -292,6 +297,9 @@ impl Control {
             bulletin.listed.get(ingest).is_some_and(|other| other != hash).then(|| source.clone())
         });
         let interrupts = bulletin.interrupted && !self.interrupted();
+        if bulletin.saved && !self.has_saved() {
+            self.saved();
+        }
         if let Some(source) = differs.filter(|_| !self.failed()) {
             let reason = format!(
                 "process {process} finds other partitions of source \"{source}\" than this one: all must find the same"

@@ -108,6 +108,14 @@ pub fn find(url: &str) -> Result<Arc<dyn Store>, Error> {
     Ok(Arc::new(Objects::new(url, Arc::new(directory), Some(root))?))
 }
 
+/// The path of the directory that a URL names, if it names one.
+pub fn directory(url: &str) -> Option<&str> {
+    match kind(url) {
+        Ok(Kind::Directory(path)) => Some(path),
+        _ => None,
+    }
+}
+
 /// What a URL names.
 enum Kind<'a> {
     Memory,

@@ -12,13 +12,15 @@ use tidewatch_connectors::{Control, Decision, Error, Journal, Kept};
 use tidewatch_dataflows::state::Changes;
 use tidewatch_dataflows::{EventTime, PartitionId};
 
+use super::compaction::Plan;
+use super::upkeep::Upkeep;
 use super::{object, Body, Change, Changes as Gathered, Manifest, ObjectRef};
 
 /// The store as the workers of a process use it for one run; clones are the same.
 #[derive(Clone)]
 pub(crate) struct Keeper(Arc<Shared>);
 
-struct Shared {
+pub(super) struct Shared {
     store: Arc<dyn Store>,
     epoch: Epoch,
     /// What earlier runs have decided.
@@ -27,9 +29,25 @@ struct Shared {
 }
 
 /// Something to write into the log.
-enum Note {
+pub(super) enum Note {
     Decide(Decision, Kept),
-    Commit { boundary: EventTime, positions: Vec<Position>, objects: Vec<ObjectRef>, kept: Kept },
+    Commit {
+        boundary: EventTime,
+        positions: Vec<Position>,
+        objects: Vec<ObjectRef>,
+        is_savepoint: bool,
+        kept: Kept,
+    },
+    /// Objects were merged, which counts from the next manifest on.
+    Replace(Plan, Option<ObjectRef>),
+}
+
+impl Shared {
+    pub(super) fn write(&self, note: Note) {
+        let outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        // A task that is gone has failed the run.
+        let _ = outbox.send(note);
+    }
 }
 
 impl Keeper {
@@ -40,19 +58,22 @@ impl Keeper {
     /// [`Error::Io`] if a thread cannot be started.
     pub(crate) fn start(scribe: Scribe, decisions: Vec<Decision>, control: &Control) -> Result<Self, Error> {
         let (outbox, notes) = inbox();
-        let (store, epoch) = (scribe.store.clone(), scribe.epoch);
-        control.spawn("log", Writing { scribe, notes })?;
+        let (store, epoch, workers) = (scribe.store.clone(), scribe.epoch, scribe.workers);
+        let (written, manifests) = inbox();
+        control.spawn("log", Writing { scribe, notes, written })?;
         let mut by_partition = BTreeMap::<_, Vec<_>>::new();
         for decision in decisions {
             by_partition.entry(decision.partition).or_default().push(decision);
         }
-        Ok(Self(Arc::new(Shared { store, epoch, decisions: by_partition, outbox: Mutex::new(outbox) })))
-    }
-
-    fn write(&self, note: Note) {
-        let outbox = self.0.outbox.lock().unwrap_or_else(PoisonError::into_inner);
-        // A task that is gone has failed the run.
-        let _ = outbox.send(note);
+        let decisions = by_partition;
+        let shared = Shared { store: store.clone(), epoch, decisions, outbox: Mutex::new(outbox) };
+        let keeper = Self(Arc::new(shared));
+        // It must not keep alive what it waits for.
+        let weak = Arc::downgrade(&keeper.0);
+        let control_ = control.clone();
+        control
+            .spawn("upkeep", Upkeep { store, epoch, workers, control: control_, manifests, keeper: weak })?;
+        Ok(keeper)
     }
 
     /// What writes the objects of a worker.
@@ -67,9 +88,10 @@ impl Keeper {
         boundary: EventTime,
         positions: Vec<Position>,
         objects: Vec<ObjectRef>,
+        is_savepoint: bool,
     ) -> Kept {
         let kept = Kept::default();
-        self.write(Note::Commit { boundary, positions, objects, kept: kept.clone() });
+        self.0.write(Note::Commit { boundary, positions, objects, is_savepoint, kept: kept.clone() });
         kept
     }
 }
@@ -77,7 +99,7 @@ impl Keeper {
 impl Journal for Keeper {
     fn append(&self, decision: Decision) -> Result<Kept, Error> {
         let kept = Kept::default();
-        self.write(Note::Decide(decision, kept.clone()));
+        self.0.write(Note::Decide(decision, kept.clone()));
         Ok(kept)
     }
 
@@ -110,12 +132,14 @@ impl Scribe {
         boundary: EventTime,
         partitions: Vec<Position>,
         objects: Vec<ObjectRef>,
+        is_savepoint: bool,
     ) -> Result<(), Error> {
         self.objects.extend(objects);
         let manifest = Manifest {
             boundary,
             epoch: self.epoch,
             hash: self.hash,
+            is_savepoint,
             workers: self.workers as u32,
             partitions,
             objects: self.objects.clone(),
@@ -129,6 +153,8 @@ impl Scribe {
 struct Writing {
     scribe: Scribe,
     notes: Inbox<Note>,
+    /// Told what state consists of, after each manifest.
+    written: Sender<Vec<ObjectRef>>,
 }
 
 impl Task for Writing {
@@ -142,12 +168,19 @@ impl Task for Writing {
         }
         if !decisions.is_empty() {
             self.scribe.decide(decisions)?;
-        } else if let Some(Note::Commit { boundary, positions, objects, kept }) = self.notes.take_if(|_| true)
-        {
-            self.scribe.commit(boundary, positions, objects)?;
-            decided.push(kept);
         } else {
-            return Ok(self.notes.rest());
+            match self.notes.take_if(|_| true) {
+                Some(Note::Commit { boundary, positions, objects, is_savepoint, kept }) => {
+                    self.scribe.commit(boundary, positions, objects, is_savepoint)?;
+                    // What looks after the store may have ended, in haste.
+                    let _ = self.written.send(self.scribe.objects.clone());
+                    decided.push(kept);
+                }
+                Some(Note::Replace(plan, merged)) => {
+                    self.scribe.objects = plan.replace(&self.scribe.objects, merged);
+                }
+                _ => return Ok(self.notes.rest()),
+            }
         }
         decided.iter().for_each(Kept::keep);
         Ok(Next::Now)

@@ -59,6 +59,8 @@ pub struct Manifest {
     pub epoch: Epoch,
     /// Of what in the pipeline changes output.
     pub hash: u64,
+    /// Whether the run has stopped there for another pipeline to go on: everything before it is committed, and nothing else.
+    pub is_savepoint: bool,
     /// How many workers the run had.
     pub workers: u32,
     /// Where each partition is read on from.
@@ -146,6 +148,7 @@ mod tests {
             boundary: EventTime::from_micros(2),
             epoch: Epoch(4),
             hash: 9,
+            is_savepoint: false,
             workers: 2,
             partitions: vec![position.clone()],
             objects: vec![object],

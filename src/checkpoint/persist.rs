@@ -4,7 +4,6 @@
 //! object together with where the partitions are read again. It holds its capability at the boundary until then; so once the frontier
 //! of the reports has passed a boundary, the first worker has all of them, and has a manifest of them written.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::mpsc::{channel, Receiver, Sender};
@@ -13,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::task::{inbox, Inbox, Next, Task};
-use tidewatch_connectors::{Control, Error};
+use tidewatch_connectors::{Control, Error, Kept};
 use tidewatch_dataflows::flow::ports::port;
 use tidewatch_dataflows::state::Changes;
 use tidewatch_dataflows::EventTime;
@@ -24,6 +23,7 @@ use timely::dataflow::StreamVec;
 use timely::scheduling::SyncActivator;
 
 use super::keeper::{Archive, Keeper};
+use super::ticker::Commits;
 use super::ObjectRef;
 
 /// What one worker has saved at a boundary.
@@ -41,14 +41,10 @@ enum Order {
     Seal(EventTime),
 }
 
-/// Has what changed written, at each boundary; `committed` becomes the boundary of the last manifest.
-pub(crate) fn persist(
-    changes: StreamVec<'_, EventTime, Changes>,
-    keeper: &Keeper,
-    committed: Rc<Cell<Option<EventTime>>>,
-) {
+/// Has what changed written, at each boundary, and takes note of it in `commits`.
+pub(crate) fn persist(changes: StreamVec<'_, EventTime, Changes>, keeper: &Keeper, commits: Rc<Commits>) {
     let reports = report(changes, keeper);
-    commit(reports, keeper.clone(), committed);
+    commit(reports, keeper.clone(), commits);
 }
 
 fn report<'scope>(
@@ -134,7 +130,7 @@ impl Task for Objects {
 }
 
 /// Has a manifest written of the reports of each boundary, once all workers have given theirs.
-fn commit(reports: StreamVec<'_, EventTime, Report>, keeper: Keeper, committed: Rc<Cell<Option<EventTime>>>) {
+fn commit(reports: StreamVec<'_, EventTime, Report>, keeper: Keeper, commits: Rc<Commits>) {
     let scope = reports.scope();
     let peers = scope.peers();
     let mut builder = OperatorBuilder::new("Manifest".to_owned(), scope);
@@ -144,7 +140,8 @@ fn commit(reports: StreamVec<'_, EventTime, Report>, keeper: Keeper, committed: 
     let mut input = builder.new_input(reports, Exchange::new(|_: &Report| 0));
     builder.build(move |_capabilities| {
         let mut come = BTreeMap::<EventTime, Vec<Report>>::new();
-        let mut writing = None::<(EventTime, tidewatch_connectors::Kept)>;
+        let mut writing = None::<(EventTime, Kept)>;
+        let control = Control::current();
         move |frontiers| {
             input.for_each(|_, reports| {
                 for report in reports.drain(..) {
@@ -152,20 +149,23 @@ fn commit(reports: StreamVec<'_, EventTime, Report>, keeper: Keeper, committed: 
                 }
             });
             if let Some((boundary, _)) = writing.take_if(|(_, kept)| kept.is_kept()) {
-                committed.set(Some(boundary));
-            }
-            let is_closed = |boundary: &EventTime| !frontiers[0].less_equal(boundary);
-            while let Some(first) = come.first_entry().filter(|first| is_closed(first.key())) {
-                let (boundary, reports) = first.remove_entry();
-                // Workers that have ended before they came to it say nothing.
-                if reports.len() == peers {
-                    let positions = reports.iter().flat_map(|report| report.positions.clone()).collect();
-                    let objects = reports.into_iter().filter_map(|report| report.object).collect();
-                    let kept = keeper.commit(boundary, positions, objects);
-                    kept.wake(&waker);
-                    writing = Some((boundary, kept));
-                    activator.activate();
+                commits.newest.set(Some(boundary));
+                control.checkpointed(boundary);
+                if commits.last.get() == Some(boundary) {
+                    control.saved();
                 }
+            }
+            // Workers that have ended before they came to a boundary say nothing of it.
+            come.retain(|boundary, reports| reports.len() == peers || frontiers[0].less_equal(boundary));
+            let is_whole = |reports: &Vec<Report>| reports.len() == peers;
+            while let Some(first) = come.first_entry().filter(|first| is_whole(first.get())) {
+                let (boundary, reports) = first.remove_entry();
+                let positions = reports.iter().flat_map(|report| report.positions.clone()).collect();
+                let objects = reports.into_iter().filter_map(|report| report.object).collect();
+                let kept = keeper.commit(boundary, positions, objects, control.is_savepoint());
+                kept.wake(&waker);
+                writing = Some((boundary, kept));
+                activator.activate();
             }
         }
     });

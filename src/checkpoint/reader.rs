@@ -124,6 +124,7 @@ mod tests {
                 boundary: time(*boundary),
                 epoch: Epoch(1),
                 hash: 0,
+                is_savepoint: false,
                 workers: 1,
                 partitions: Vec::new(),
                 objects: objects.clone(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tidewatch_connectors::Control;
 use tidewatch_dataflows::flow::ports::{port, Port};
-use tidewatch_dataflows::operators::keyed::Announced;
+use tidewatch_dataflows::operators::keyed::{Announced, Boundary};
 use tidewatch_dataflows::{EventTime, Span};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -39,14 +39,14 @@ impl<'scope> Ticker<'scope> {
         (Self { builder, port, scope }, announced)
     }
 
-    /// Announces a boundary as often as `every`, ahead of the frontier of `passed`; never before `from`, nor before `committed` is
-    /// the one that was announced last.
+    /// Announces a boundary as often as `every`, ahead of the frontier of `passed`; never before `from`, nor before the one that was
+    /// announced last is committed. When the run is interrupted, the last boundary is where all state stands.
     pub(crate) fn follow(
         self,
         passed: StreamVec<'scope, EventTime, ()>,
         every: Duration,
         from: Option<EventTime>,
-        committed: Rc<Cell<Option<EventTime>>>,
+        commits: Rc<Commits>,
     ) {
         let Self { mut builder, mut port, scope } = self;
         let activator = scope.activator_for(builder.operator_info().address);
@@ -63,27 +63,57 @@ impl<'scope> Ticker<'scope> {
                 let Some(held) = &mut capability else { return };
                 let Some(frontier) = frontiers[0].frontier().first().copied() else {
                     capability = None;
+                    control.saved();
                     return;
                 };
-                if frontier == EventTime::MIN {
-                    // Some partition has no watermark yet.
-                    return;
-                }
-                let (is_free, now) = (committed.get() == pace.announced, control.now());
-                if let Some(boundary) = pace.look(frontier, *held.time(), is_free, now) {
-                    announce(&mut port, held, boundary, peers);
-                }
-                held.downgrade(&pace.horizon(frontier, *held.time()));
+                let now = control.now();
                 if wakes <= now {
                     wakes = now + LOOK;
                     control.activate_after(&activator, LOOK);
                 }
+                if control.interrupted() {
+                    if commits.last.get().is_none() && control.drained(peers as usize) {
+                        match control.watermark().map(EventTime::floor_ms) {
+                            Some(last) if last > EventTime::MIN => {
+                                commits.last.set(Some(last));
+                                announce(&mut port, held, Boundary::Here, peers);
+                            }
+                            _ => control.saved(),
+                        }
+                    }
+                }
+                if frontier == EventTime::MIN {
+                    // Some partition has no watermark yet.
+                    return;
+                }
+                let is_free = commits.newest.get() == pace.announced && !control.interrupted();
+                let is_asked = control.is_checkpoint_due();
+                if let Some(boundary) = pace.look(frontier, *held.time(), is_free, is_asked, now) {
+                    announce(&mut port, held, Boundary::At(boundary), peers);
+                }
+                held.downgrade(&pace.horizon(frontier, *held.time()));
             }
         });
     }
 }
 
-fn announce(port: &mut Port<Announced>, held: &Capability<EventTime>, boundary: EventTime, peers: u64) {
+/// What is known of the manifests, on the worker that has them written.
+#[derive(Debug, Default)]
+pub(crate) struct Commits {
+    /// The boundary of the newest that is written.
+    pub(super) newest: Cell<Option<EventTime>>,
+    /// The boundary after which the run ends, once it was announced.
+    pub(super) last: Cell<Option<EventTime>>,
+}
+
+impl Commits {
+    /// A run that goes on from a checkpoint, if there is one.
+    pub(crate) fn from(boundary: Option<EventTime>) -> Rc<Self> {
+        Rc::new(Self { newest: Cell::new(boundary), last: Cell::new(None) })
+    }
+}
+
+fn announce(port: &mut Port<Announced>, held: &Capability<EventTime>, boundary: Boundary, peers: u64) {
     let all = (0..peers).map(|worker| (worker, boundary));
     port.activate().session(held).give_iterator(all);
 }
@@ -110,11 +140,12 @@ impl Pace {
         frontier: EventTime,
         horizon: EventTime,
         is_free: bool,
+        is_asked: bool,
         now: Instant,
     ) -> Option<EventTime> {
         self.measure(frontier, now);
         let ticked = *self.ticked.get_or_insert(now);
-        let is_due = is_free && now.duration_since(ticked) >= self.every;
+        let is_due = is_free && (is_asked || now.duration_since(ticked) >= self.every);
         // One that has been passed can no longer be announced.
         let is_ahead = horizon > frontier && self.announced.is_none_or(|announced| announced < horizon);
         (is_due && is_ahead).then(|| {
@@ -163,7 +194,8 @@ mod tests {
         let mut announced = Vec::new();
         for now in 0..400 {
             let (frontier, is_free) = (at(now as i64), !(200..350).contains(&now));
-            announced.extend(pace.look(frontier, horizon, is_free, start + ms(now)).map(|at| (now, at)));
+            announced
+                .extend(pace.look(frontier, horizon, is_free, false, start + ms(now)).map(|at| (now, at)));
             horizon = pace.horizon(frontier, horizon);
             assert!(frontier < horizon, "the horizon is ahead");
             assert!(horizon <= frontier.saturating_add(Span::from_millis(66)), "and not far");
@@ -182,7 +214,7 @@ mod tests {
         for now in 0..100 {
             let frontier =
                 EventTime::from_millis(now as i64 + if now > 50 { 10_000_000 } else { 0 }).unwrap();
-            pace.look(frontier, horizon, true, start + ms(now));
+            pace.look(frontier, horizon, true, false, start + ms(now));
             horizon = pace.horizon(frontier, horizon);
             assert!(frontier < horizon && horizon <= frontier.saturating_add(Span::from_secs(1)), "{now}");
         }

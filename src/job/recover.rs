@@ -1,7 +1,5 @@
 //! How a job goes on where an earlier run of it stood.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use tidewatch_connectors::{Control, Input};
@@ -10,10 +8,11 @@ use tidewatch_dataflows::logic::{DynLogic, Verdict};
 use tidewatch_dataflows::operators::keyed::{Durable, KeyedStreams, Take};
 use tidewatch_dataflows::operators::{Eager, Keyed, Limits};
 use tidewatch_dataflows::{state, Record};
+use timely::dataflow::operators::Probe;
 
 use super::start::Place;
 use super::Job;
-use crate::checkpoint::{persist, Change, Checkpoint, KeyGroups, Merged, Ticker};
+use crate::checkpoint::{persist, Change, Checkpoint, Commits, KeyGroups, Merged, Ticker};
 use crate::config::CheckpointSpec;
 use crate::recovery::{Recovered, Who};
 use crate::Error;
@@ -62,9 +61,13 @@ impl Recovered {
         let (ticker, boundaries) = Ticker::new(scope);
         let durable = Durable { boundaries, boundary: self.boundary, restore };
         let keyed = records.keyed_durably(limits, eager, durable, logic)?;
-        let committed = Rc::new(Cell::new(self.boundary));
-        ticker.follow(keyed.passed.clone(), self.every, self.boundary, committed.clone());
-        persist(keyed.changes.clone(), &self.keeper, committed);
+        let (control, commits) = (Control::current(), Commits::from(self.boundary));
+        // What state stands at is the same on all workers only once all have come there.
+        let (probe, _) = keyed.emitted.clone().probe();
+        Control::await_probe(probe);
+        control.want_saved();
+        ticker.follow(keyed.passed.clone(), self.every, self.boundary, commits.clone());
+        persist(keyed.changes.clone(), &self.keeper, commits);
         Ok(keyed)
     }
 }

@@ -46,6 +46,8 @@ impl Reach {
 /// Where a run goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
+    /// Stands for the pipeline.
+    pub hash: u64,
     /// The number of the log's entry with the checkpoint; none if it goes on from the beginning.
     pub manifest: Option<u64>,
     /// No new decision puts a watermark below it.
@@ -58,7 +60,12 @@ pub struct Plan {
 
 impl Plan {
     /// Goes on from a checkpoint, or from the beginning, with the partitions that are known there, or that joined since.
-    pub(super) fn from(manifest: Option<(u64, &Manifest)>, reach: Reach, log: &[(Entry, Body)]) -> Self {
+    pub(super) fn from(
+        hash: u64,
+        manifest: Option<(u64, &Manifest)>,
+        reach: Reach,
+        log: &[(Entry, Body)],
+    ) -> Self {
         let mut positions = manifest.map(|(_, manifest)| manifest.partitions.clone()).unwrap_or_default();
         for joined in log.iter().filter_map(|(_, body)| match body {
             Body::Joined(joined) => Some(joined),
@@ -76,7 +83,7 @@ impl Plan {
         };
         let boundary = manifest.map_or(EventTime::MIN, |(_, manifest)| manifest.boundary);
         let (manifest, floor) = (manifest.map(|(number, _)| number), committed.max(boundary));
-        Self { manifest, floor, positions, has_ended: reach.has_ended() }
+        Self { hash, manifest, floor, positions, has_ended: reach.has_ended() }
     }
 
     /// Whether a partition is read by the run.
@@ -106,16 +113,24 @@ pub(super) fn decisions(log: &[(Entry, Body)]) -> Vec<Decision> {
     decided.flatten().copied().collect()
 }
 
-/// Refuses a log of another pipeline.
-pub(super) fn of_this_pipeline(log: &[(Entry, Body)], hash: u64) -> Result<(), Error> {
+/// Refuses to go on where another pipeline stood, unless that has stopped for this one: at a boundary before which everything is
+/// committed, and nothing else.
+pub(super) fn of_this_pipeline(log: &[(Entry, Body)], hash: u64, reach: Reach) -> Result<(), Error> {
     let last = log.iter().rev().find_map(|(_, body)| match body {
-        Body::Began(began) => Some(began.hash),
+        Body::Resumed(plan) => Some((plan.hash, None)),
+        Body::Manifest(manifest) => {
+            let stopped = manifest.is_savepoint.then_some(Progress::Below(manifest.boundary));
+            Some((manifest.hash, stopped))
+        }
         _ => None,
     });
+    let shards_are_at =
+        |progress| [Progress::START, progress].contains(&reach.highest) && reach.lowest >= progress;
     match last {
-        Some(other) if other != hash => Err(Error::Usage(
+        Some((other, stopped)) if other != hash && !stopped.is_some_and(shards_are_at) => Err(Error::Usage(
             "the store has the state of another pipeline: something that changes output is not as it was (a source's \
-             format, time, key, values or lateness, a step, a detection, or a limit); put it back, or start anew with --fresh"
+             format, time, key, values or lateness, a step, a detection, or a limit). Put it back; or stop the pipeline as it \
+             was with `tidewatch savepoint --stop`, and go on with this one; or start anew with --fresh"
                 .to_owned(),
         )),
         _ => Ok(()),

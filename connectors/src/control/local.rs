@@ -116,7 +116,7 @@ impl Control {
     }
 
     /// Has the run wait, when it is interrupted, until `probe` has passed what was final.
-    pub(crate) fn await_probe(probe: ProbeHandle<EventTime>) {
+    pub fn await_probe(probe: ProbeHandle<EventTime>) {
         CURRENT.with(|current| {
             if let Some(local) = current.borrow_mut().as_mut() {
                 local.probes.push(probe);

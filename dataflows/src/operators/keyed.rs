@@ -29,7 +29,7 @@ use timely::ExchangeData;
 
 pub use buckets::{Buckets, PartitionNumber, Row, Run, Stretch};
 use durable::Saver;
-pub use durable::{Announced, Durable, Restore, Take};
+pub use durable::{Announced, Boundary, Durable, Restore, Take};
 pub use eager::Eager;
 use eager::Provisions;
 use state::KeyedState;
@@ -223,8 +223,10 @@ impl<L: Logic<In = Record, Out: ExchangeData + Clone>> KeyedState<L> {
                     work.end = times.drain(..).fold(work.end, |end, (_, time)| end.max(time))
                 });
                 if let (Some(boundaries), Some(saver)) = (&mut boundaries, &mut work.saver) {
-                    boundaries
-                        .for_each(|_, announced| announced.drain(..).for_each(|(_, one)| saver.hear(one)));
+                    let reached = work.state.reached();
+                    boundaries.for_each(|_, announced| {
+                        announced.drain(..).for_each(|(_, boundary)| saver.hear(boundary, reached));
+                    });
                 }
                 let frontier = |input: usize| frontiers.get(input)?.frontier().first().copied();
                 work.go_on(frontier(0), frontier(2), frontiers[1].is_empty());

@@ -46,7 +46,15 @@ fn object(epoch: u64, boundary: i64, seed: u64) -> ObjectRef {
 
 fn manifest(epoch: u64, boundary: i64, partitions: Vec<Position>, objects: Vec<ObjectRef>) -> Body {
     let (boundary, epoch) = (time(boundary), Epoch(epoch));
-    Body::Manifest(Manifest { boundary, epoch, hash: 0, workers: 1, partitions, objects })
+    Body::Manifest(Manifest {
+        boundary,
+        epoch,
+        hash: 0,
+        is_savepoint: false,
+        workers: 1,
+        partitions,
+        objects,
+    })
 }
 
 fn began() -> Body {

@@ -36,6 +36,7 @@ proptest! {
                 epoch: Epoch(1),
                 hash: 0,
                 workers: 1,
+                is_savepoint: false,
                 partitions: Vec::new(),
                 objects: objects.clone(),
             };

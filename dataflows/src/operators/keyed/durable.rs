@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::StreamVec;
 
@@ -23,11 +24,20 @@ const SLOTS: usize = 1 << 14;
 const BYTES: usize = 1 << 20;
 
 /// An announcement: the index of the worker that it is for, and the boundary.
-pub type Announced = (u64, EventTime);
+pub type Announced = (u64, Boundary);
+
+/// Where state is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Boundary {
+    /// At an event time that nobody's state has passed.
+    At(EventTime),
+    /// Where the state of all workers stands, once it can go no further because nothing is read any more.
+    Here,
+}
 
 /// What keyed state needs to survive.
 pub struct Durable<'scope> {
-    /// Each boundary once for each worker, under its own time, in growing order.
+    /// Each boundary once for each worker, in growing order, and none before the time under which it is announced.
     pub boundaries: StreamVec<'scope, EventTime, Announced>,
     /// The boundary at which state was saved by an earlier run; none if there was no such run.
     pub boundary: Option<EventTime>,
@@ -75,8 +85,13 @@ impl Saver {
         Self { announced: VecDeque::new(), changes, at: None, port, capability }
     }
 
-    pub(super) fn hear(&mut self, boundary: EventTime) {
-        self.announced.push_back(boundary);
+    /// Takes an announcement, while state stands at `reached`.
+    pub(super) fn hear(&mut self, boundary: Boundary, reached: EventTime) {
+        match boundary {
+            Boundary::At(boundary) => self.announced.push_back(boundary),
+            // Before all that state will not come to any more.
+            Boundary::Here => self.announced.push_front(reached),
+        }
     }
 
     /// The next boundary.

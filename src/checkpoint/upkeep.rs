@@ -1,0 +1,73 @@
+//! Keeps the store small while a run goes on: after each manifest it removes what nobody needs any more, and merges objects.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tidewatch_connectors::store::{Epoch, Store};
+use tidewatch_connectors::task::{Inbox, Next, Task};
+use tidewatch_connectors::{Control, Error, Progress};
+use tidewatch_dataflows::EventTime;
+use tracing::debug;
+
+use super::keeper::{Note, Shared};
+use super::retention::Retention;
+use super::{compaction, ObjectRef};
+
+/// How many checkpoints are kept that every sink has passed, in case that the newest is damaged.
+const SPARE: usize = 2;
+
+/// The upkeep of the store, in the process that writes manifests.
+pub(super) struct Upkeep {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) epoch: Epoch,
+    pub(super) workers: usize,
+    pub(super) control: Control,
+    /// What state consists of, after each manifest.
+    pub(super) manifests: Inbox<Vec<ObjectRef>>,
+    /// Where merged objects go.
+    pub(super) keeper: Weak<Shared>,
+}
+
+impl Upkeep {
+    fn remove(&self) -> Result<(), Error> {
+        let Some(committed) = self.control.committed() else { return Ok(()) };
+        let committed = match committed.lowest {
+            Progress::Below(time) => time,
+            Progress::End => EventTime::MAX,
+        };
+        let removed = Retention { epoch: self.epoch, committed, spare: SPARE }.remove(&self.store)?;
+        debug!(below = removed.below, objects = removed.objects.len(), "removed what is not needed");
+        Ok(())
+    }
+
+    fn merge(&self, objects: &[ObjectRef]) -> Result<(), Error> {
+        let Some(plan) = compaction::plan(objects, self.workers) else { return Ok(()) };
+        let merged = plan.compact(&*self.store, self.epoch)?;
+        debug!(inputs = plan.inputs().len(), bytes = merged.as_ref().map(|one| one.bytes), "merged objects");
+        if let Some(keeper) = self.keeper.upgrade() {
+            keeper.write(Note::Replace(plan, merged));
+        }
+        Ok(())
+    }
+}
+
+impl Task for Upkeep {
+    fn step(&mut self, _now: Duration, haste: bool) -> Result<Next, Error> {
+        let mut newest = None;
+        while let Some(objects) = self.manifests.take_if(|_| true) {
+            newest = Some(objects);
+        }
+        match newest {
+            Some(objects) if !haste => {
+                self.remove()?;
+                self.merge(&objects)?;
+                Ok(Next::Now)
+            }
+            _ => Ok(self.manifests.rest()),
+        }
+    }
+
+    fn wait(&mut self, limit: Duration) {
+        self.manifests.wait(limit);
+    }
+}
