@@ -156,7 +156,7 @@ pub(crate) fn supervised_by(supervisor: u32) -> Vec<Supervised> {
         let place = environment.split('\0').find_map(|variable| variable.strip_prefix("TIDEWATCH_PLACE="))?;
         let words: Vec<&str> = place.split(' ').collect();
         let index: usize = words[0].parse().ok()?;
-        let address = words[3].split(',').nth(index)?.to_owned();
+        let address = words[4].split(',').nth(index)?.to_owned();
         (words[2] == supervisor.to_string()).then_some(Supervised { index, address, pid })
     };
     let mut found: Vec<_> = fs::read_dir("/proc").expect("this is Linux").filter_map(place).collect();
