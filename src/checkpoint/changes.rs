@@ -1,6 +1,6 @@
 //! What changed in keyed state.
 
-use tidewatch_dataflows::record::KeyGroup;
+use tidewatch_dataflows::record::{KeyGroup, KEY_GROUPS};
 use tidewatch_dataflows::{EventTime, KeyId};
 
 /// What became of the state of a key.
@@ -95,18 +95,49 @@ impl Changes {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// The changes of each key group that has any, in the order of an object: by the hash of the key, then by its text.
-    pub(super) fn by_group(&self) -> Vec<(KeyGroup, Vec<Change<'_>>)> {
-        let placed = |index| {
-            let id = KeyId::of(self.get(index).key);
-            (id.group(), id.hash(), index)
-        };
-        let mut order: Vec<_> = (0..self.len()).map(placed).collect();
-        let key = |index| self.get(index).key;
-        order.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| key(a.2).cmp(key(b.2))));
-        order
-            .chunk_by(|a, b| a.0 == b.0)
-            .map(|chunk| (chunk[0].0, chunk.iter().map(|(_, _, index)| self.get(*index)).collect()))
-            .collect()
+    /// The changes by key group, in the order of an object: by the hash of the key, then by its text.
+    pub(super) fn sorted(&self) -> Sorted<'_> {
+        let ids: Vec<_> = self.iter().map(|change| KeyId::of(change.key)).collect();
+        let mut ends = [0; KEY_GROUPS];
+        for id in &ids {
+            ends[id.group().index()] += 1;
+        }
+        let mut start = 0;
+        for end in &mut ends {
+            start += std::mem::replace(end, start);
+        }
+        // Each end moves on from the start of its group.
+        let mut order = vec![(0, 0); ids.len()];
+        for (index, id) in (0..).zip(&ids) {
+            let end = &mut ends[id.group().index()];
+            order[*end] = (id.hash(), index);
+            *end += 1;
+        }
+        let key = |index: u32| self.get(index as usize).key;
+        let mut start = 0;
+        for end in ends {
+            let by_hash = |a: &(u64, u32), b: &(u64, u32)| a.0.cmp(&b.0).then_with(|| key(a.1).cmp(key(b.1)));
+            order[start..end].sort_unstable_by(by_hash);
+            start = end;
+        }
+        Sorted { changes: self, order, ends }
+    }
+}
+
+/// Changes in the order of an object.
+pub(super) struct Sorted<'a> {
+    changes: &'a Changes,
+    /// The hash of the key, and which change it is.
+    order: Vec<(u64, u32)>,
+    /// Where each key group ends in the order.
+    ends: [usize; KEY_GROUPS],
+}
+
+impl Sorted<'_> {
+    /// The changes of a key group.
+    pub(super) fn group(&self, group: KeyGroup) -> impl Iterator<Item = Change<'_>> {
+        let end = self.ends[group.index()];
+        let start = group.index().checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.order[start..end].iter().map(|(_, index)| self.changes.get(*index as usize))
     }
 }

@@ -37,6 +37,7 @@ pub(super) struct Encoder {
     compressor: zstd::bulk::Compressor<'static>,
     keys: String,
     states: Vec<u8>,
+    plain: Vec<u8>,
 }
 
 /// The bytes of the changes of a key group.
@@ -54,7 +55,7 @@ pub(super) struct Encoded {
 impl Encoder {
     pub(super) fn new() -> io::Result<Self> {
         let compressor = zstd::bulk::Compressor::new(LEVEL)?;
-        Ok(Self { compressor, keys: String::new(), states: Vec::new() })
+        Ok(Self { compressor, keys: String::new(), states: Vec::new(), plain: Vec::new() })
     }
 
     /// The bytes of changes that are sorted; they are measured from `boundary`.
@@ -81,10 +82,13 @@ impl Encoder {
         let keys = key_lengths.len() as u64 - evicted;
         let (texts, states) = (self.keys.as_str(), self.states.as_slice());
         let columns = Columns { key_lengths, state_lengths, versions, lasts, keys: texts, states };
-        let plain = postcard::to_stdvec(&columns).expect("columns hold nothing unserialisable");
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let plain = postcard::to_extend(&columns, plain).expect("columns hold nothing unserialisable");
         let length = plain.len() as u64;
         let compressed = self.compressor.compress(&plain)?;
-        let stored = if compressed.len() < plain.len() { compressed } else { plain };
+        let stored = if compressed.len() < plain.len() { compressed } else { plain.clone() };
+        self.plain = plain;
         Ok(Encoded { stored, plain: length, keys, evicted })
     }
 }

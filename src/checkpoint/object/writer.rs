@@ -43,10 +43,11 @@ impl Writer {
     ) -> Result<(), Error> {
         let sections = &mut self.footer.sections;
         debug_assert!(sections.last().is_none_or(|last| last.group < group), "groups come in order");
-        let encoded = self.encoder.encode(changes, self.footer.boundary).map_err(compressing)?;
-        if encoded.keys + encoded.evicted == 0 {
+        let mut changes = changes.peekable();
+        if changes.peek().is_none() {
             return Ok(());
         }
+        let encoded = self.encoder.encode(changes, self.footer.boundary).map_err(compressing)?;
         sections.push(Place {
             group,
             stored: encoded.stored.len() as u64,
@@ -87,8 +88,9 @@ fn compressing(source: io::Error) -> Error {
 /// As [`Writer::group`].
 pub fn encode(boundary: EventTime, changes: &Changes) -> Result<Vec<u8>, Error> {
     let mut writer = Writer::new(boundary)?;
-    for (group, changes) in changes.by_group() {
-        writer.group(group, changes.into_iter())?;
+    let sorted = changes.sorted();
+    for group in KeyGroup::all() {
+        writer.group(group, sorted.group(group))?;
     }
     Ok(writer.finish())
 }
