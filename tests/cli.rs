@@ -5,6 +5,7 @@ mod detectors;
 mod ends;
 mod generate;
 mod run;
+mod state;
 
 use std::fs;
 use std::process::{Command as Process, Stdio};
