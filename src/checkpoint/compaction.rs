@@ -14,12 +14,11 @@
 //! then merged into one of its own, and the old object counts for the rest.
 
 use tidewatch_connectors::store::Epoch;
-use tidewatch_connectors::Store;
+use tidewatch_connectors::{Error, Store};
 use tidewatch_dataflows::EventTime;
 
 use super::object::Writer;
 use super::{KeyGroups, Merged, Object, ObjectRef};
-use tidewatch_connectors::Error;
 
 /// How many times what is alive for sure a share may take; below 2, because more is written while objects are merged.
 const ROOM: f64 = 1.75;

@@ -3,12 +3,11 @@
 use serde::{Deserialize, Serialize};
 use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::store::{Entry, Epoch};
-use tidewatch_connectors::Decision;
+use tidewatch_connectors::{Decision, Error};
 use tidewatch_dataflows::{EventTime, PartitionId};
 
 use super::ObjectRef;
 use crate::recovery::{Plan, Reach};
-use tidewatch_connectors::Error;
 
 /// The version that is written, and the only one that is read.
 const VERSION: u8 = 1;
@@ -104,8 +103,9 @@ impl Body {
             }
             None => Err("it is empty".to_owned()),
         };
-        said.map_err(|reason| {
-            Error::Damaged { object: format!("entry {} of the job's log", entry.number), reason }.into()
+        said.map_err(|reason| Error::Damaged {
+            object: format!("entry {} of the job's log", entry.number),
+            reason,
         })
     }
 

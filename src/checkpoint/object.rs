@@ -10,13 +10,12 @@ mod columns;
 mod writer;
 
 use serde::{Deserialize, Serialize};
-
+use tidewatch_connectors::Error;
 use tidewatch_dataflows::record::KeyGroup;
 use tidewatch_dataflows::EventTime;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::{Changes, KeyGroups};
-use tidewatch_connectors::Error;
 
 pub use writer::{encode, Writer};
 
@@ -74,7 +73,7 @@ impl Object {
         let name = name.into();
         let (footer, checksum) = match read_footer(&bytes) {
             Ok(read) => read,
-            Err(reason) => return Err(Error::Damaged { object: name, reason }.into()),
+            Err(reason) => return Err(Error::Damaged { object: name, reason }),
         };
         let mut next = HEAD;
         let placed = |place: Place| {
@@ -157,7 +156,7 @@ impl Object {
 
     fn damaged(&self, group: KeyGroup, reason: &str) -> Error {
         let reason = format!("key group {}: {reason}", group.index());
-        Error::Damaged { object: self.name.clone(), reason }.into()
+        Error::Damaged { object: self.name.clone(), reason }
     }
 }
 

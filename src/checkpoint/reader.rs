@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use tidewatch_connectors::store::Log;
-use tidewatch_connectors::Store;
+use tidewatch_connectors::{Error, Store};
 use tidewatch_dataflows::record::KeyGroup;
 use tidewatch_dataflows::EventTime;
 use tracing::warn;
 
 use super::{Body, KeyGroups, Manifest, Merged, Object, LOG};
-use tidewatch_connectors::Error;
 
 /// A checkpoint with its objects, or those of them that count for some key groups.
 #[derive(Clone, Debug)]
@@ -45,7 +44,7 @@ impl Checkpoint {
                     loaded => return loaded.map(Some),
                 }
             }
-            return damage.map_or(Ok(None), |error| Err(error.into()));
+            return damage.map_or(Ok(None), Err);
         }
     }
 

@@ -2,11 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use tidewatch_connectors::store::Epoch;
-use tidewatch_connectors::Store;
+use tidewatch_connectors::{Error, Store};
 use tidewatch_dataflows::EventTime;
 
 use super::{KeyGroups, Object};
-use tidewatch_connectors::Error;
 
 /// What the names of all objects of state begin with.
 pub(super) const PREFIX: &str = "state/";
@@ -46,7 +45,7 @@ impl ObjectRef {
             && store.get(&name)?.is_none_or(|found| found != object.as_bytes())
         {
             let reason = "there is something else under its name".to_owned();
-            return Err(Error::Damaged { object: store.object(&name), reason }.into());
+            return Err(Error::Damaged { object: store.object(&name), reason });
         }
         Ok(Self {
             name,
@@ -71,7 +70,7 @@ impl ObjectRef {
         let object = Object::open(store.object(&self.name), bytes)?;
         match object.checksum() == self.checksum {
             true => Ok(object),
-            false => Err(damaged("it is another object than the manifest names").into()),
+            false => Err(damaged("it is another object than the manifest names")),
         }
     }
 }

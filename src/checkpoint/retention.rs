@@ -9,12 +9,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tidewatch_connectors::store::{Epoch, Log};
-use tidewatch_connectors::Store;
+use tidewatch_connectors::{Error, Store};
 use tidewatch_dataflows::EventTime;
 
 use super::reference::{epoch_of, PREFIX};
 use super::{Body, Manifest, LOG};
-use tidewatch_connectors::Error;
 
 /// What may go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use tidewatch_connectors::Error;
 use tidewatch_dataflows::record::KeyGroup;
 use tidewatch_dataflows::EventTime;
 use xxhash_rust::xxh3::xxh3_64;
@@ -9,7 +10,6 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::columns::Encoder;
 use super::{footer_checksum, Footer, Place, END, MAGIC, VERSION};
 use crate::checkpoint::{Change, Changes};
-use tidewatch_connectors::Error;
 
 /// Writes an object, key group by key group.
 pub struct Writer {

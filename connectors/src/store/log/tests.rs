@@ -221,6 +221,8 @@ proptest! {
                     match appended {
                         Ok(number) => {
                             prop_assert!(!fenced[process], "step {} of a fenced process", index);
+                            let before = |(other, run, _): &(u64, u64, String)| *other < number && *run <= epoch.0;
+                            prop_assert!(known.lock().unwrap().iter().all(before), "step {}", index);
                             known.lock().unwrap().push((number, epoch.0, body));
                         }
                         Err(Error::Fenced { epoch: Epoch(2) }) => fenced[process] = true,
