@@ -48,6 +48,7 @@ fn checkpointed() -> (TempDir, String, Vec<ObjectRef>) {
             boundary: time(boundary),
             epoch,
             hash: 7,
+            is_savepoint: false,
             workers: 1,
             partitions: vec![position],
             objects: objects.clone(),
