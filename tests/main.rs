@@ -1,5 +1,7 @@
 //! The integration tests, one binary.
 
+#[cfg(target_os = "linux")]
+mod broker;
 mod cli;
 #[cfg(target_os = "linux")]
 mod cluster;

@@ -1,0 +1,170 @@
+//! Topics of a broker, and what is written to and read from them.
+
+use std::time::{Duration, Instant};
+
+use futures_executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::util::Timeout;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+
+use super::{Broker, PATIENCE};
+
+/// A record to be written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent<'a> {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) payload: Option<&'a [u8]>,
+    pub(crate) headers: &'a [(&'a str, Option<&'a [u8]>)],
+    /// In milliseconds; now unless it is given.
+    pub(crate) timestamp: Option<i64>,
+}
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Received {
+    fn of(message: &BorrowedMessage<'_>) -> Self {
+        let headers = message.headers().into_iter().flat_map(|headers| {
+            headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+        });
+        Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            key: message.key().map(<[u8]>::to_vec),
+            payload: message.payload().map(<[u8]>::to_vec),
+            headers: headers.collect(),
+        }
+    }
+
+    /// The payload as text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(self.payload.as_deref().unwrap_or_default()).expect("it is text")
+    }
+}
+
+/// Ends the program when a record was not written: nothing that a test claims would mean anything.
+struct Acknowledged;
+
+impl ClientContext for Acknowledged {}
+
+impl ProducerContext for Acknowledged {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _opaque: ()) {
+        if let Err((error, _)) = result {
+            panic!("a record was not written: {error}");
+        }
+    }
+}
+
+impl Broker {
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().expect("the settings are right")
+    }
+
+    /// Makes a topic with these settings, as `("retention.ms", "1000")`.
+    pub(crate) fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+        let made = block_on(self.admin().create_topics([&topic], &options)).expect("the broker answers");
+        made.into_iter().for_each(|made| drop(made.expect("nobody else has a topic of this name")));
+    }
+
+    /// Removes the records of a partition before `offset`, as retention does.
+    pub(crate) fn delete_records(&self, topic: &str, partition: i32, offset: i64) {
+        let mut before = TopicPartitionList::new();
+        before.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("the offset is right");
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+        block_on(self.admin().delete_records(&before, &options)).expect("the broker answers");
+    }
+
+    /// Writes records in this order, and returns when all are acknowledged.
+    pub(crate) fn send<'a>(&self, topic: &str, records: impl IntoIterator<Item = Sent<'a>>) {
+        self.send_as(topic, &[], records);
+    }
+
+    /// The same by a producer with further settings, as `("compression.type", "zstd")`.
+    pub(crate) fn send_as<'a>(
+        &self,
+        topic: &str,
+        settings: &[(&str, &str)],
+        records: impl IntoIterator<Item = Sent<'a>>,
+    ) {
+        let mut config = self.client();
+        // One partition's records stay in order when some are sent again.
+        config.set("enable.idempotence", "true").set("linger.ms", "5");
+        for (key, value) in settings {
+            config.set(*key, *value);
+        }
+        let producer: BaseProducer<Acknowledged> =
+            config.create_with_context(Acknowledged).expect("the settings are right");
+        for sent in records {
+            let mut headers = OwnedHeaders::new();
+            for (key, value) in sent.headers {
+                headers = headers.insert(Header { key, value: *value });
+            }
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(sent.partition).headers(headers);
+            (record.key, record.payload, record.timestamp) = (sent.key, sent.payload, sent.timestamp);
+            while let Err((error, back)) = producer.send(record) {
+                let full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+                assert!(full, "a record cannot be written: {error}");
+                producer.poll(Timeout::After(Duration::from_millis(10)));
+                record = back;
+            }
+        }
+        producer.flush(PATIENCE).expect("the broker takes them");
+    }
+
+    /// A consumer of committed records, at the beginning of every partition of the topic.
+    pub(crate) fn consumer(&self, topic: &str) -> BaseConsumer {
+        let mut config = self.client();
+        config
+            .set("group.id", "tests")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true");
+        config.set("isolation.level", "read_committed").set("fetch.wait.max.ms", "20");
+        let consumer: BaseConsumer = config.create().expect("the settings are right");
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
+        let mut all = TopicPartitionList::new();
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            let added = all.add_partition_offset(topic, partition.id(), Offset::Beginning);
+            added.expect("the offset is right");
+        }
+        assert!(all.count() > 0, "there is no topic {topic}");
+        consumer.assign(&all).expect("the partitions are right");
+        consumer
+    }
+
+    /// All committed records that the topic has now, by partition and offset.
+    pub(crate) fn committed(&self, topic: &str) -> Vec<Received> {
+        let consumer = self.consumer(topic);
+        let mut left = consumer.assignment().expect("it is assigned").count();
+        let (mut received, start) = (Vec::new(), Instant::now());
+        while left > 0 {
+            assert!(start.elapsed() < PATIENCE, "the topic {topic} cannot be read to its end");
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => received.push(Received::of(&message)),
+                Some(Err(KafkaError::PartitionEOF(_))) => left -= 1,
+                Some(Err(error)) => panic!("the topic {topic} cannot be read: {error}"),
+                None => {}
+            }
+        }
+        received.sort_by_key(|received| (received.partition, received.offset));
+        received
+    }
+}
