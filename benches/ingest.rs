@@ -48,7 +48,7 @@ impl Intake for Decoding {
 fn decode(path: &str, format: &impl Format) -> u64 {
     let waker = timely::execute_directly(|worker| worker.sync_activator_for(vec![]));
     let source = File::glob(path).framing(format.framing());
-    let mut reader = source.open(path, Offset(0), waker).expect("the file exists");
+    let mut reader = source.open(path, None, waker).expect("the file exists");
     let mut intake = Decoding { decoder: format.decoder(path), row: Row::default(), records: 0 };
     while reader.read(&mut intake).expect("the file is readable") != Status::Ended {}
     intake.records

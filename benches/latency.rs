@@ -62,7 +62,12 @@ impl Source for Paced {
     fn partitions(&self) -> Result<Vec<String>, Error> {
         Ok((0..PARTITIONS).map(|partition| partition.to_string()).collect())
     }
-    fn open(&self, partition: &str, _from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+    fn open(
+        &self,
+        partition: &str,
+        _from: Option<Offset>,
+        _waker: SyncActivator,
+    ) -> Result<Box<dyn Reader>, Error> {
         let number = partition.parse().map_err(|_| Error::Configuration("a number".to_owned()))?;
         Ok(Box::new(PacedReader { source: self.clone(), number, next: 0 }))
     }

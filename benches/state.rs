@@ -32,7 +32,12 @@ impl Source for Silent {
     fn partitions(&self) -> Result<Vec<String>, Error> {
         self.0.partitions()
     }
-    fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+    fn open(
+        &self,
+        partition: &str,
+        from: Option<Offset>,
+        waker: SyncActivator,
+    ) -> Result<Box<dyn Reader>, Error> {
         Ok(Box::new(SilentReader(self.0.open(partition, from, waker)?)))
     }
 }

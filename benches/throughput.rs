@@ -74,7 +74,7 @@ fn plain(generator: &Generator) -> u64 {
     let mut partitions: Vec<(PartitionNumber, Box<dyn Reader>, Watermark)> = (0..PARTITIONS)
         .map(|partition| {
             let name = partition.to_string();
-            let reader = generator.open(&name, Offset(0), waker.clone()).expect("it has this partition");
+            let reader = generator.open(&name, None, waker.clone()).expect("it has this partition");
             (buckets.partition(PartitionId::of("generator", &name)), reader, Watermark::new(LATENESS))
         })
         .collect();

@@ -100,6 +100,8 @@ pub struct SourceInfo {
     pub parameters: Vec<Parameter>,
     /// Whether it gives rows, with key part [`ROW_KEY`] and value [`ROW_VALUE`], so that it needs no format.
     pub rows: bool,
+    /// Whether its records come in envelopes, so that keys can have `@topic`, `@key` and `@header.NAME` as parts.
+    pub envelopes: bool,
     /// Whether its records carry the time at which they were appended.
     pub append_times: bool,
     /// Whether, with these options, a partition can have no record for a while without having ended.

@@ -92,6 +92,7 @@ fn registry(sink: &MemorySink) -> Registry {
         name: "lines",
         parameters: vec![],
         rows: false,
+        envelopes: false,
         append_times: false,
         falls_silent: |_| false,
         construct: Arc::new(move |_, _| Ok(memory.clone())),

@@ -59,6 +59,7 @@ fn job(text: &str, memory: &Memory) -> Job {
         name: "memory",
         parameters: vec![],
         rows: false,
+        envelopes: false,
         append_times: true,
         falls_silent: |_| true,
         construct: Arc::new(move |_, _| Ok(source.clone())),

@@ -54,7 +54,7 @@ impl Source for Witness {
     fn partitions(&self) -> Result<Vec<String>, Error> {
         Ok((0..PARTITIONS).map(|number| format!("p{number}")).collect())
     }
-    fn open(&self, name: &str, _: Offset, _: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+    fn open(&self, name: &str, _: Option<Offset>, _: SyncActivator) -> Result<Box<dyn Reader>, Error> {
         let partition = name[1..].parse().expect("it is listed");
         Ok(Box::new(Reads { calls: self.0.clone(), partition, next: 0, least: Offset(0) }))
     }
@@ -75,7 +75,7 @@ impl Reader for Reads {
             let (record, offset) = (self.next, offset(self.partition, self.next));
             let millis = record * 7 + [0, 40, 3][(record % 3) as usize];
             let payload = format!("{millis} k{} {} {offset}", record % 5, self.partition);
-            let raw = Raw { offset: Offset(offset), line: None, appended: None, payload: payload.as_bytes() };
+            let raw = Raw::new(Offset(offset), payload.as_bytes());
             (self.next, self.least) = (record + 1, Offset(offset + 1));
             if let ControlFlow::Break(()) = intake.raw(raw) {
                 return Ok(Status::More);

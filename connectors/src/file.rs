@@ -93,7 +93,13 @@ impl Source for FileSource {
         Ok(names.into_iter().collect())
     }
 
-    fn open(&self, partition: &str, from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+    fn open(
+        &self,
+        partition: &str,
+        from: Option<Offset>,
+        _waker: SyncActivator,
+    ) -> Result<Box<dyn Reader>, Error> {
+        let from = from.unwrap_or_default();
         let reader = reader::FileReader::open(self, partition, from)?;
         info!(partition, offset = from.0, follow = self.follow, "opened partition");
         Ok(Box::new(reader))

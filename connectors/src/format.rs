@@ -2,6 +2,8 @@
 
 use tidewatch_dataflows::EventTime;
 
+use crate::source::Envelope;
+
 pub use csv::Csv;
 pub use encode::{Csv as CsvEncoder, Encoder, Json as JsonEncoder, Table as TableEncoder};
 pub use frame::{Frame, Framer};
@@ -65,6 +67,20 @@ pub trait Decoder {
     ///
     /// What is wrong with it, without position, as in `field "value" is not a number: "12,3"`.
     fn decode(&mut self, payload: &[u8], row: &mut Row) -> Result<(), String>;
+
+    /// Decodes a payload into `row`, as [`Decoder::decode`], with what came with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Decoder::decode`]; and what is wrong with the envelope.
+    fn decode_in(
+        &mut self,
+        _envelope: Option<&dyn Envelope>,
+        payload: &[u8],
+        row: &mut Row,
+    ) -> Result<(), String> {
+        self.decode(payload, row)
+    }
 }
 
 /// A format: makes a decoder for each partition.

@@ -137,7 +137,13 @@ impl Source for Generator {
         Ok((0..self.profile().partitions).map(|partition| partition.to_string()).collect())
     }
 
-    fn open(&self, partition: &str, from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+    fn open(
+        &self,
+        partition: &str,
+        from: Option<Offset>,
+        _waker: SyncActivator,
+    ) -> Result<Box<dyn Reader>, Error> {
+        let from = from.unwrap_or_default();
         let number = partition.parse().ok().filter(|number| *number < self.profile().partitions);
         let partition = number
             .ok_or_else(|| Error::Configuration(format!("the generator has no partition \"{partition}\"")))?;

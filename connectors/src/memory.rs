@@ -132,7 +132,12 @@ impl Source for Memory {
         Ok(lock(&self.shared).partitions.keys().cloned().collect())
     }
 
-    fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+    fn open(
+        &self,
+        partition: &str,
+        from: Option<Offset>,
+        waker: SyncActivator,
+    ) -> Result<Box<dyn Reader>, Error> {
         let mut shared = lock(&self.shared);
         if !shared.partitions.contains_key(partition) {
             return Err(Error::Configuration(format!("memory has no partition \"{partition}\"")));
@@ -142,7 +147,7 @@ impl Source for Memory {
             shared: Arc::clone(&self.shared),
             partition: partition.to_owned(),
             header: self.header.clone(),
-            next: from.0,
+            next: from.unwrap_or_default().0,
         }))
     }
 
@@ -173,7 +178,7 @@ impl Reader for MemoryReader {
             self.next += 1;
             let flow = match record {
                 MemoryRecord::Raw { payload, appended } => {
-                    intake.raw(Raw { offset, line: None, appended: *appended, payload })
+                    intake.raw(Raw { appended: *appended, ..Raw::new(offset, payload) })
                 }
                 MemoryRecord::Row { time, key, values } => intake.row(offset, *time, key, values),
             };
@@ -182,6 +187,11 @@ impl Reader for MemoryReader {
             }
         }
         Ok(if shared.open { Status::Pending } else { Status::Ended })
+    }
+
+    fn lag(&self) -> Option<u64> {
+        let records = lock(&self.shared).partitions.get(&self.partition).map_or(0, Vec::len) as u64;
+        Some(records.saturating_sub(self.next))
     }
 
     fn position(&self) -> u64 {
@@ -228,7 +238,7 @@ mod tests {
         let memory = Memory::new([("p", records)]).header("head");
         assert_eq!(Some(3), memory.size());
         for from in 0..=4 {
-            let mut reader = memory.open("p", Offset(from), waker()).unwrap();
+            let mut reader = memory.open("p", Some(Offset(from)), waker()).unwrap();
             let mut intake = Collected::breaking_every(1);
             assert_eq!(Status::Ended, intake.drain(&mut *reader).unwrap());
             assert_eq!(vec!["head"], intake.headers);
@@ -241,7 +251,7 @@ mod tests {
     #[test]
     fn live_partitions_wait_for_more_until_the_end() {
         let memory = Memory::new([("p", vec![])]).live();
-        let mut reader = memory.open("p", Offset(0), waker()).unwrap();
+        let mut reader = memory.open("p", None, waker()).unwrap();
         let mut intake = Collected::default();
         assert_eq!(Status::Pending, intake.drain(&mut *reader).unwrap());
         memory.push("p", MemoryRecord::raw("a"));
@@ -253,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_partition_that_is_not_there_is_an_error() {
-        let error = Memory::default().open("p", Offset(0), waker()).err().unwrap();
+        let error = Memory::default().open("p", None, waker()).err().unwrap();
         assert_eq!("memory has no partition \"p\"", error.to_string());
     }
 

@@ -45,7 +45,8 @@ pub trait Source: Send + Sync {
     /// [`Error`] if they cannot be listed, or if there can never be any.
     fn partitions(&self) -> Result<Vec<String>, Error>;
 
-    /// Opens a partition at the first record with an offset of at least `from`.
+    /// Opens a partition at the first record with an offset of at least `from`, or, without one, where the source starts by
+    /// itself, which [`Reader::start`] says.
     ///
     /// `waker` wakes the worker that reads, from any thread; a reader that returns [`Status::Pending`] must see to it
     /// that it is called when there may be more, or be content to be asked again every [`Source::patience`].
@@ -53,7 +54,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     ///
     /// [`Error`] if the partition cannot be opened.
-    fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error>;
+    fn open(
+        &self,
+        partition: &str,
+        from: Option<Offset>,
+        waker: SyncActivator,
+    ) -> Result<Box<dyn Reader>, Error>;
 
     /// The offset from which a partition is read that no run has read yet.
     ///
@@ -102,6 +108,16 @@ pub trait Reader {
     /// [`Error`] if the partition can no longer be read.
     fn read(&mut self, intake: &mut dyn Intake) -> Result<Status, Error>;
 
+    /// The least offset that its first record can have, where the source was left to choose; asked right after it was opened.
+    fn start(&self) -> Offset {
+        Offset(0)
+    }
+
+    /// How many offsets there still are up to the present end of the partition, if that is known.
+    fn lag(&self) -> Option<u64> {
+        None
+    }
+
     /// How much of the partition has been read, in the unit of [`Source::size`].
     fn position(&self) -> u64 {
         0
@@ -135,6 +151,24 @@ pub struct Raw<'a> {
     pub appended: Option<EventTime>,
     /// The bytes that a format decodes.
     pub payload: &'a [u8],
+    /// What came with the payload, if the source has such things.
+    pub envelope: Option<&'a dyn Envelope>,
+}
+
+impl<'a> Raw<'a> {
+    /// A payload at an offset, of which nothing else is known.
+    pub fn new(offset: Offset, payload: &'a [u8]) -> Self {
+        Self { offset, line: None, appended: None, payload, envelope: None }
+    }
+}
+
+/// What a message of a broker carries beside its payload.
+pub trait Envelope: std::fmt::Debug {
+    /// Its key.
+    fn key(&self) -> Option<&[u8]>;
+
+    /// The value of the last header of this name; none if there is no such header, or if it has no value.
+    fn header(&self, name: &str) -> Option<&[u8]>;
 }
 
 /// A record of a source that keeps what its format makes of a payload.
@@ -162,7 +196,7 @@ impl Decoded<'_> {
     /// Gives the record with its payload.
     pub(crate) fn with_raw<T>(&self, give: impl FnOnce(Raw<'_>) -> T) -> T {
         let payload = (self.payload)();
-        give(Raw { offset: self.offset, line: self.line, appended: self.appended, payload: &payload })
+        give(Raw { line: self.line, appended: self.appended, ..Raw::new(self.offset, &payload) })
     }
 }
 

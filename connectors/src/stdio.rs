@@ -76,7 +76,13 @@ impl Source for Stdin {
         Ok(vec!["stdin".into()])
     }
 
-    fn open(&self, _partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+    fn open(
+        &self,
+        _partition: &str,
+        from: Option<Offset>,
+        waker: SyncActivator,
+    ) -> Result<Box<dyn Reader>, Error> {
+        let from = from.unwrap_or_default();
         if from != Offset(0) {
             let reason = format!("{STDIN} cannot be read again from offset {from}: it keeps nothing");
             return Err(Error::Configuration(reason));
@@ -233,7 +239,7 @@ mod tests {
     }
 
     fn drain(input: Stdin, intake: &mut Collected) -> Result<(), Error> {
-        let mut reader = input.open("stdin", Offset(0), waker())?;
+        let mut reader = input.open("stdin", None, waker())?;
         let deadline = Instant::now() + Duration::from_secs(20);
         while intake.drain(&mut *reader)? == Status::Pending {
             assert!(Instant::now() < deadline, "never ends");
@@ -278,10 +284,10 @@ mod tests {
     #[test]
     fn it_can_be_opened_once_and_only_from_its_start() {
         let input = Stdin::from_reader(io::empty());
-        let error = input.open("stdin", Offset(3), waker()).err().unwrap().to_string();
+        let error = input.open("stdin", Some(Offset(3)), waker()).err().unwrap().to_string();
         assert_eq!("standard input cannot be read again from offset 3: it keeps nothing", error);
-        input.open("stdin", Offset(0), waker()).unwrap();
-        let error = input.open("stdin", Offset(0), waker()).err().unwrap().to_string();
+        input.open("stdin", None, waker()).unwrap();
+        let error = input.open("stdin", None, waker()).err().unwrap().to_string();
         assert_eq!("standard input is being read already", error);
     }
 
@@ -290,7 +296,7 @@ mod tests {
         let (reader, mut writer) = io::pipe().unwrap();
         timely::execute_directly(move |worker| {
             let input = Stdin::from_reader(reader);
-            let mut reader = input.open("stdin", Offset(0), worker.sync_activator_for(vec![])).unwrap();
+            let mut reader = input.open("stdin", None, worker.sync_activator_for(vec![])).unwrap();
             let mut intake = Collected::default();
             assert_eq!(Status::Pending, intake.drain(&mut *reader).unwrap());
             writer.write_all(b"a\n").unwrap();

@@ -112,6 +112,7 @@ impl Parameter {
             (Kind::Text, Given::Text(text)) => Some(Value::Text(text.clone())),
             (Kind::Texts, Given::Text(text)) => Some(Value::Texts(vec![text.clone()])),
             (Kind::Texts, Given::Texts(texts)) => Some(Value::Texts(texts.clone())),
+            (Kind::Table, Given::Table(entries)) => Some(Value::Table(entries.iter().cloned().collect())),
             (Kind::Choice(words), Given::Text(text)) => {
                 words.contains(&text.as_str()).then(|| Value::Text(text.clone()))
             }
@@ -180,7 +181,8 @@ impl Params {
     }
 
     /// The value of a parameter that is required or has a default: an `f64`, whole number, [`Span`](crate::Span), number
-    /// of bytes (`u64`), `bool`, text or chosen word (`&str`), or several texts (`&[String]`), as its kind demands.
+    /// of bytes (`u64`), `bool`, text or chosen word (`&str`), several texts (`&[String]`), or texts by
+    /// name (`&BTreeMap<String, String>`), as its kind demands.
     ///
     /// # Panics
     ///

@@ -100,7 +100,7 @@ fn sample(kind: &Kind) -> Given {
         Kind::Span => Given::Text("5m".to_owned()),
         Kind::Size => Given::Text("64MiB".to_owned()),
         Kind::Flag => Given::Flag(true),
-        Kind::Text | Kind::Texts => Given::Text("…".to_owned()),
+        Kind::Text | Kind::Texts | Kind::Table => Given::Text("…".to_owned()),
         Kind::Choice(words) => Given::Text(words.first().copied().unwrap_or_default().to_owned()),
     }
 }

@@ -22,8 +22,9 @@ pub(super) struct Fields {
 }
 
 const FIELDS: [&str; 8] = ["format", "time", "key", "labels", "value", "values", "missing", "non_finite"];
-/// The fields of a source's records that it provides itself.
+/// The fields of a source's records that it provides itself; and those of messages of a broker.
 const PROVIDED: [&str; 2] = ["@file", "@partition"];
+const ENCLOSED: [&str; 4] = ["@topic", "@partition", "@key", "@header.NAME"];
 
 impl Fields {
     /// Takes the fields of a source without looking at them.
@@ -72,7 +73,7 @@ pub(super) fn rows(reader: &Reader<'_>, table: &mut Table<'_>, written: &str) ->
 }
 
 /// The fields of a connector that gives payloads.
-pub(super) fn decoded(reader: &Reader<'_>, table: &mut Table<'_>) -> Fields {
+pub(super) fn decoded(reader: &Reader<'_>, table: &mut Table<'_>, enveloped: bool) -> Fields {
     let at = table.at();
     let format = table.require("format", "how its records are written, \"csv\" or \"json\"");
     let time = table.require("time", "the field that says when, as in \"timestamp\"");
@@ -85,8 +86,8 @@ pub(super) fn decoded(reader: &Reader<'_>, table: &mut Table<'_>) -> Fields {
         non_finite: policy("non_finite"),
         format: format.and_then(|item| format::read(reader, &item)),
         time: time.and_then(|item| time::read(reader, &item)).map(Some),
-        key: texts(table.take("key")).and_then(|key| provided(reader, key)),
-        labels: texts(table.take("labels")).and_then(|labels| provided(reader, labels)),
+        key: texts(table.take("key")).and_then(|key| provided(reader, key, enveloped)),
+        labels: texts(table.take("labels")).and_then(|labels| provided(reader, labels, enveloped)),
         values: match (value, values) {
             (Some(_), Some(second)) => {
                 Err(reader.fault(second.key_at(), "\"value\" and \"values\" say the same; give one of them"))
@@ -106,11 +107,14 @@ pub(super) fn decoded(reader: &Reader<'_>, table: &mut Table<'_>) -> Fields {
 }
 
 /// Refuses fields that look like provided ones but are none.
-fn provided(reader: &Reader<'_>, fields: Vec<Text>) -> Checked<Vec<Text>> {
+fn provided(reader: &Reader<'_>, fields: Vec<Text>, enveloped: bool) -> Checked<Vec<Text>> {
+    let names: &[&str] = if enveloped { &ENCLOSED } else { &PROVIDED };
+    let is_header =
+        |text: &str| enveloped && text.strip_prefix("@header.").is_some_and(|name| !name.is_empty());
     let mut result = Ok(());
     for field in fields.iter().filter(|field| field.text.starts_with('@')) {
-        if !PROVIDED.contains(&field.text.as_str()) {
-            let advice = field.advice(PROVIDED);
+        if !names.contains(&field.text.as_str()) && !is_header(&field.text) {
+            let advice = field.advice(names.iter().copied());
             result =
                 Err(reader.fault(field.at, format!("unknown field {:?} of a source{advice}", field.written)));
         }

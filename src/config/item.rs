@@ -249,6 +249,11 @@ impl<'a> Item<'a> {
                 secret = texts.iter().any(|text| text.secret);
                 Given::Texts(texts.into_iter().map(|text| text.text).collect())
             }
+            DeValue::Table(_) if matches!(kind, Kind::Table) => {
+                let mut entries = Vec::new();
+                secret = self.flatten("", &mut entries)?;
+                Given::Table(entries)
+            }
             DeValue::Boolean(flag) => Given::Flag(*flag),
             DeValue::Integer(digits) => match i64::from_str_radix(digits.as_str(), digits.radix()) {
                 Ok(number) => Given::Integer(number),
@@ -258,6 +263,31 @@ impl<'a> Item<'a> {
             _ => return Err(self.refuse(&kind.to_string())),
         };
         Ok(Raw { given, shown, secret })
+    }
+}
+
+impl Item<'_> {
+    /// Adds what a table holds, by its path with dots, so that `a.b = 1` and `"a.b" = 1` are the same; returns whether some
+    /// of it came from the environment.
+    fn flatten(&self, before: &str, into: &mut Vec<(String, String)>) -> Checked<bool> {
+        let mut secret = false;
+        for (name, item) in self.entries()? {
+            let path = format!("{before}{name}");
+            secret |= match item.value() {
+                DeValue::Table(_) => item.flatten(&format!("{path}."), into)?,
+                DeValue::String(_) => {
+                    let text = expanded(item.reader, item.value)?;
+                    into.push((path, text.text));
+                    text.secret
+                }
+                DeValue::Boolean(_) | DeValue::Integer(_) | DeValue::Float(_) => {
+                    into.push((path, item.reader.written(item.value.span()).to_owned()));
+                    false
+                }
+                _ => return Err(item.refuse("a text, a number, or true or false")),
+            };
+        }
+        Ok(secret)
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, record: u64) -> (N
     let info = connector.and_then(|item| item.lookup("source connector", &reader.registry.sources));
     let fields = match info {
         Ok((info, written)) if info.rows => fields::rows(reader, &mut table, written),
-        Ok(_) => fields::decoded(reader, &mut table),
+        Ok((info, _)) => fields::decoded(reader, &mut table, info.envelopes),
         // Whether the fields should be there is not known.
         Err(reported) => Fields::skip(&mut table, reported),
     };

@@ -26,6 +26,7 @@ pub(super) fn sources() -> Catalogue<SourceInfo> {
                 flag("follow", "whether to wait for more at the end of a file"),
             ],
             rows: false,
+            envelopes: false,
             append_times: false,
             falls_silent: |options| options.value("follow"),
             construct: Arc::new(|options, context| {
@@ -47,6 +48,7 @@ pub(super) fn sources() -> Catalogue<SourceInfo> {
             name: "stdio",
             parameters: vec![],
             rows: false,
+            envelopes: false,
             append_times: false,
             falls_silent: |_| true,
             construct: Arc::new(|_, context| {
@@ -65,6 +67,7 @@ pub(super) fn sources() -> Catalogue<SourceInfo> {
                 ),
             ],
             rows: false,
+            envelopes: false,
             append_times: true,
             falls_silent: |_| false,
             construct: Arc::new(|options, _| {
@@ -76,6 +79,7 @@ pub(super) fn sources() -> Catalogue<SourceInfo> {
             name: "generator",
             parameters: generator::PARAMETERS.to_vec(),
             rows: true,
+            envelopes: false,
             append_times: false,
             falls_silent: |_| false,
             construct: Arc::new(|options, _| Ok(Arc::new(Generator::new(Profile::from_params(options)?)?))),

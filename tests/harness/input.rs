@@ -39,7 +39,7 @@ pub(crate) fn generated(profile: Profile) -> Partitions {
     let waker = timely::execute_directly(|worker| worker.sync_activator_for(vec![]));
     let read = |name: &String| {
         let mut rows = Rows(Vec::new());
-        let mut reader = generator.open(name, Offset(0), waker.clone()).expect("it has the partition");
+        let mut reader = generator.open(name, None, waker.clone()).expect("it has the partition");
         reader.read(&mut rows).expect("a generator does not fail");
         rows.0
     };

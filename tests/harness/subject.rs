@@ -80,6 +80,7 @@ impl Pipeline {
             name: "memory",
             parameters: vec![],
             rows: matches!(first, Some(MemoryRecord::Row { .. })),
+            envelopes: false,
             append_times: false,
             falls_silent: |_| false,
             construct: Arc::new(move |_, _| Ok(source.clone())),

@@ -95,7 +95,7 @@ impl Source for Torn {
     fn open(
         &self,
         partition: &str,
-        from: Offset,
+        from: Option<Offset>,
         waker: SyncActivator,
     ) -> Result<Box<dyn Reader>, tidewatch_connectors::Error> {
         match partition {

@@ -148,7 +148,7 @@ impl tidewatch_connectors::Source for OneEnds {
     fn open(
         &self,
         partition: &str,
-        from: tidewatch_dataflows::Offset,
+        from: Option<tidewatch_dataflows::Offset>,
         waker: timely::scheduling::SyncActivator,
     ) -> Result<Box<dyn tidewatch_connectors::Reader>, tidewatch_connectors::Error> {
         match partition {
@@ -228,7 +228,7 @@ impl tidewatch_connectors::Source for Crowd {
     fn open(
         &self,
         partition: &str,
-        from: tidewatch_dataflows::Offset,
+        from: Option<tidewatch_dataflows::Offset>,
         waker: timely::scheduling::SyncActivator,
     ) -> Result<Box<dyn tidewatch_connectors::Reader>, tidewatch_connectors::Error> {
         match partition {

@@ -5,6 +5,7 @@ mod split;
 use super::layout::layout_methods;
 use super::plan::{Cell, Plan};
 use super::{excerpt, without_mark, Decoder, Format, Framing, Layout, Row};
+use crate::source::Envelope;
 use crate::{Error, Schema};
 
 use split::Splitter;
@@ -142,6 +143,15 @@ impl Decoder for CsvDecoder {
     }
 
     fn decode(&mut self, payload: &[u8], row: &mut Row) -> Result<(), String> {
+        self.decode_in(None, payload, row)
+    }
+
+    fn decode_in(
+        &mut self,
+        envelope: Option<&dyn Envelope>,
+        payload: &[u8],
+        row: &mut Row,
+    ) -> Result<(), String> {
         let columns = self.columns.as_ref().map_err(Clone::clone)?;
         let fields = self.splitter.split(without_mark(payload))?;
         let found = fields.len();
@@ -156,7 +166,7 @@ impl Decoder for CsvDecoder {
                 }
             }
         }
-        self.plan.read(|slot| Cell::Raw(fields.get(columns[slot])), row)
+        self.plan.read(|slot| Cell::Raw(fields.get(columns[slot])), envelope, row)
     }
 }
 

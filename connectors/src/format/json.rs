@@ -6,6 +6,7 @@ mod walk;
 use super::layout::layout_methods;
 use super::plan::Plan;
 use super::{excerpt, without_mark, Decoder, Format, Framing, Layout, Row};
+use crate::source::Envelope;
 use crate::{Error, Schema};
 
 use walk::{Found, Trie};
@@ -75,6 +76,15 @@ impl Decoder for JsonDecoder {
     }
 
     fn decode(&mut self, payload: &[u8], row: &mut Row) -> Result<(), String> {
+        self.decode_in(None, payload, row)
+    }
+
+    fn decode_in(
+        &mut self,
+        envelope: Option<&dyn Envelope>,
+        payload: &[u8],
+        row: &mut Row,
+    ) -> Result<(), String> {
         let payload = without_mark(payload);
         if !payload.trim_ascii_start().starts_with(b"{") {
             return Err(format!("is not a JSON object: {}", excerpt(payload)));
@@ -83,8 +93,8 @@ impl Decoder for JsonDecoder {
         found.resize(self.plan.fields().len(), Found::Missing);
         let walked = self.trie.walk(payload, &mut found);
         let read = match walked {
-            Ok(()) => self.plan.read(|slot| found[slot].cell(), row),
-            Err(error) if infinite::is_to_blame(&error) => self.decode_infinite(payload, row),
+            Ok(()) => self.plan.read(|slot| found[slot].cell(), envelope, row),
+            Err(error) if infinite::is_to_blame(&error) => self.decode_infinite(envelope, payload, row),
             Err(error) => Err(format!("is not JSON: {}", describe(&error))),
         };
         self.found = recycle(found);
@@ -95,13 +105,18 @@ impl Decoder for JsonDecoder {
 impl JsonDecoder {
     /// Decodes an object in which a number is beyond what the parser takes.
     #[cold]
-    fn decode_infinite(&self, payload: &[u8], row: &mut Row) -> Result<(), String> {
+    fn decode_infinite(
+        &self,
+        envelope: Option<&dyn Envelope>,
+        payload: &[u8],
+        row: &mut Row,
+    ) -> Result<(), String> {
         let marked = infinite::mark(payload);
         let mut found = vec![Found::Missing; self.plan.fields().len()];
         // Columns are no longer what they were.
         self.trie.walk(&marked, &mut found).map_err(|error| format!("is not JSON: {}", what(&error)))?;
         found.iter_mut().for_each(infinite::unmark);
-        self.plan.read(|slot| found[slot].cell(), row)
+        self.plan.read(|slot| found[slot].cell(), envelope, row)
     }
 }
 
@@ -266,7 +281,7 @@ mod tests {
                 },
             }
         };
-        plan.read(cell, &mut row)?;
+        plan.read(cell, None, &mut row)?;
         Ok((row.time.micros(), row.key, row.values))
     }
 

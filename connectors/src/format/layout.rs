@@ -3,8 +3,22 @@
 use super::TimeFormat;
 use crate::{Error, Schema};
 
-/// The names that stand for something the source knows; constant within a partition.
-const PROVIDED: [&str; 2] = ["@partition", "@file"];
+/// The names that stand for something the source knows beside the payload; and what a name of a header starts with.
+const PROVIDED: [&str; 4] = ["@partition", "@file", "@topic", "@key"];
+const HEADER: &str = "@header.";
+
+/// What a provided part of a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Provided<'a> {
+    /// The name of the partition.
+    Partition,
+    /// The name of the partition up to its last slash.
+    Topic,
+    /// The key of the message.
+    Key,
+    /// A header of the message.
+    Header(&'a str),
+}
 
 /// What happens to a record with a value that is missing or not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,7 +41,8 @@ pub struct TimeField {
 
 /// What the fields of a record mean, in any format with named fields.
 ///
-/// A part of the key may be `@partition` or `@file`, which is the name of the partition.
+/// A part of the key may be `@partition` or `@file`, which is the name of the partition; of a broker's messages also
+/// `@topic`, `@key`, the bytes of the message's key as text, and `@header.NAME`, as text too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The field with the time; `timestamp` in RFC 3339 unless something else is said.
@@ -70,10 +85,12 @@ impl Layout {
     ///
     /// [`Error::Configuration`] if something is provided under another name, or a name is given twice.
     pub fn check(&self) -> Result<(), Error> {
-        let unknown = self.key_parts().find(|part| part.starts_with('@') && !self.is_provided(part));
+        let unknown = self.key_parts().find(|part| part.starts_with('@') && provided(part).is_none());
         if let Some(part) = unknown {
             let provided = PROVIDED.map(|name| format!("\"{name}\"")).join(", ");
-            return Err(Error::Configuration(format!("no source provides \"{part}\", only {provided}")));
+            return Err(Error::Configuration(format!(
+                "no source provides \"{part}\", only {provided}, \"{HEADER}NAME\""
+            )));
         }
         let schema = self.schema();
         for (what, names) in [("a key part", &schema.key), ("a value", &schema.values)] {
@@ -96,9 +113,15 @@ impl Layout {
         let otherwise = self.values.is_empty().then_some("value");
         otherwise.into_iter().chain(self.values.iter().map(String::as_str))
     }
+}
 
-    pub(super) fn is_provided(&self, part: &str) -> bool {
-        PROVIDED.contains(&part)
+/// What the source provides under this name, if it is no field of the record.
+pub(super) fn provided(part: &str) -> Option<Provided<'_>> {
+    match part {
+        "@partition" | "@file" => Some(Provided::Partition),
+        "@topic" => Some(Provided::Topic),
+        "@key" => Some(Provided::Key),
+        _ => part.strip_prefix(HEADER).filter(|name| !name.is_empty()).map(Provided::Header),
     }
 }
 
@@ -193,7 +216,7 @@ mod tests {
         };
         assert_eq!(Schema::new(["file", "host"], ["value"]), keyed(&["@file", "host"]).schema());
         let error = keyed(&["@host"]).check().unwrap_err().to_string();
-        assert_eq!("no source provides \"@host\", only \"@partition\", \"@file\"", error);
+        assert_eq!("no source provides \"@host\", only \"@partition\", \"@file\", \"@topic\", \"@key\", \"@header.NAME\"", error);
         assert_eq!("\"a\" is a key part twice", keyed(&["a", "a"]).check().unwrap_err().to_string());
     }
 }

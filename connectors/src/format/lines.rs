@@ -238,7 +238,7 @@ impl Lines {
 
     #[inline]
     fn raw<'a>(&self, payload: &'a [u8]) -> Raw<'a> {
-        Raw { offset: Offset(self.offset), line: Some(self.line), appended: None, payload }
+        Raw { line: Some(self.line), ..Raw::new(Offset(self.offset), payload) }
     }
 
     fn invalid(&self, reason: String) -> Error {

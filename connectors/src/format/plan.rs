@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use tidewatch_dataflows::record::KEY_SEPARATOR;
 use tidewatch_dataflows::EventTime;
 
+use super::layout::{provided, Provided};
 use super::timestamp::{Refusal, TimeFormat};
 use super::{excerpt, Layout, Missing, Row};
+use crate::source::Envelope;
 
 /// What a format found where a field should be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +32,10 @@ pub(super) enum Cell<'a> {
 enum Part {
     Constant(String),
     Slot(usize),
+    /// The key of the message.
+    Key,
+    /// A header of the message.
+    Header(String),
 }
 
 /// A layout made ready for one partition: each distinct field has a slot.
@@ -57,12 +63,14 @@ impl Plan {
         let values = layout.values().map(&mut slot).collect();
         let key = layout
             .key_parts()
-            .map(|part| {
-                if layout.is_provided(part) {
-                    Part::Constant(partition.to_owned())
-                } else {
-                    Part::Slot(slot(part))
-                }
+            .map(|part| match provided(part) {
+                Some(Provided::Partition) => Part::Constant(partition.to_owned()),
+                Some(Provided::Topic) => Part::Constant(
+                    partition.rsplit_once('/').map_or(partition, |(topic, _)| topic).to_owned(),
+                ),
+                Some(Provided::Key) => Part::Key,
+                Some(Provided::Header(name)) => Part::Header(name.to_owned()),
+                None => Part::Slot(slot(part)),
             })
             .collect();
         let parse = layout.time.parse.clone();
@@ -74,8 +82,13 @@ impl Plan {
         &self.fields
     }
 
-    /// Fills `row` with what `cell` finds at each slot.
-    pub(super) fn read<'a>(&self, cell: impl Fn(usize) -> Cell<'a>, row: &mut Row) -> Result<(), String> {
+    /// Fills `row` with what `cell` finds at each slot, and with what is in the envelope.
+    pub(super) fn read<'a>(
+        &self,
+        cell: impl Fn(usize) -> Cell<'a>,
+        envelope: Option<&dyn Envelope>,
+        row: &mut Row,
+    ) -> Result<(), String> {
         row.time = self.time(cell(self.time))?;
         row.key.clear();
         for (index, part) in self.key.iter().enumerate() {
@@ -86,6 +99,12 @@ impl Plan {
             match part {
                 Part::Constant(text) => row.key.push_str(text),
                 Part::Slot(slot) => self.key(*slot, cell(*slot), &mut row.key)?,
+                Part::Key => {
+                    self.enclosed(part, envelope.and_then(|envelope| envelope.key()), &mut row.key)?;
+                }
+                Part::Header(name) => {
+                    self.enclosed(part, envelope.and_then(|envelope| envelope.header(name)), &mut row.key)?;
+                }
             }
             if row.key[start..].contains(KEY_SEPARATOR) {
                 let found = excerpt(&row.key.as_bytes()[start..]);
@@ -103,6 +122,24 @@ impl Plan {
         match part {
             Part::Constant(_) => "the partition's name".to_owned(),
             Part::Slot(slot) => format!("field \"{}\"", self.fields[*slot]),
+            Part::Key => "the message's key".to_owned(),
+            Part::Header(name) => format!("header \"{name}\""),
+        }
+    }
+
+    /// Adds something of the envelope to the key.
+    #[inline]
+    fn enclosed(&self, part: &Part, found: Option<&[u8]>, key: &mut String) -> Result<(), String> {
+        match found.map(std::str::from_utf8) {
+            None | Some(Ok("")) => Err(format!("{} is missing", self.part_name(part))),
+            Some(Ok(text)) => {
+                key.push_str(text);
+                Ok(())
+            }
+            Some(Err(_)) => {
+                let found = excerpt(found.unwrap_or_default());
+                Err(format!("{} is not UTF-8: {found}", self.part_name(part)))
+            }
         }
     }
 

@@ -14,7 +14,7 @@ fn generator(profile: Profile) -> Generator {
 
 fn read(generator: &Generator, partition: u32, from: u64, every: usize) -> Collected {
     let mut intake = Collected::breaking_every(every);
-    let mut reader = generator.open(&partition.to_string(), Offset(from), waker()).unwrap();
+    let mut reader = generator.open(&partition.to_string(), Some(Offset(from)), waker()).unwrap();
     assert_eq!(Status::Ended, intake.drain(&mut *reader).unwrap());
     intake
 }
@@ -171,7 +171,7 @@ fn what_it_generates_outlives_versions() {
 fn what_cannot_be_generated_or_opened_is_an_error() {
     let error = Generator::new(Profile { rate: f64::NAN, ..Profile::default() }).unwrap_err().to_string();
     assert_eq!("generator: \"rate\" takes a number above 0, not NaN", error);
-    let error = generator(Profile::default()).open("1", Offset(0), waker()).err().unwrap().to_string();
+    let error = generator(Profile::default()).open("1", None, waker()).err().unwrap().to_string();
     assert_eq!("the generator has no partition \"1\"", error);
 }
 
@@ -189,7 +189,7 @@ fn extreme_profiles_saturate_instead_of_panicking() {
         ..Profile::default()
     });
     for from in [0, 1, (1 << 48) - 2] {
-        let mut reader = generator.open("65535", Offset(from), waker()).unwrap();
+        let mut reader = generator.open("65535", Some(Offset(from)), waker()).unwrap();
         let mut intake = Collected::breaking_every(1);
         reader.read(&mut intake).unwrap();
     }
@@ -222,7 +222,7 @@ fn cost_per_record() {
         let records = 20_000_000;
         let generator =
             generator(Profile { records, keys, late, disorder: Span::from_secs(1), ..Profile::default() });
-        let mut reader = generator.open("0", Offset(0), waker()).unwrap();
+        let mut reader = generator.open("0", None, waker()).unwrap();
         let mut sum = Sum(0.0, 0);
         let start = std::time::Instant::now();
         reader.read(&mut sum).unwrap();

@@ -73,13 +73,12 @@ impl Feed {
     ) -> Result<Self, Error> {
         let resume = input.resume.as_ref();
         let position = resume.and_then(|resume| resume.position(&partition));
-        let offset = position.map_or(Offset(0), |position| position.offset);
         let watermark = position.map_or(Watermark::new(input.lateness), |position| {
             Watermark::resumed(input.lateness, position.watermark, position.newest)
         });
-        let reader = input.source.open(&partition.name, offset, waker)?;
-        let place = Position::new(partition.id);
-        place.next.set(offset);
+        let from = position.map(|position| position.offset);
+        let reader = input.source.open(&partition.name, from, waker)?;
+        let offset = from.unwrap_or_else(|| reader.start());
         Ok(Self {
             reader,
             decided: None,
@@ -89,7 +88,7 @@ impl Feed {
             quarantined: input.quarantine.of(&partition.name),
             watermark,
             decisions: input.decisions(&partition)?.into(),
-            place: Rc::new(place),
+            place: Rc::new(Position::new(partition.id, offset)),
             partition,
             capabilities: None,
             status: Status::More,
@@ -379,7 +378,8 @@ impl Taking<'_> {
         let Some(decoder) = &mut self.decoder else {
             return Err(("the source gives payloads, but has no format".to_owned(), None));
         };
-        decoding(raw.offset, || decoder.decode(raw.payload, self.row)).map_err(|reason| (reason, None))?;
+        decoding(raw.offset, || decoder.decode_in(raw.envelope, raw.payload, self.row))
+            .map_err(|reason| (reason, None))?;
         match self.future(self.row.time, raw.appended) {
             Some(reason) => Err((reason, Some(self.row.time))),
             None => Ok(()),
@@ -429,7 +429,7 @@ impl Intake for Taking<'_> {
         let watermark = self.watermark.time();
         if !self.admit(time) {
             let payload = spelled(key, values);
-            let raw = Raw { offset, line: None, appended: None, payload: payload.as_bytes() };
+            let raw = Raw::new(offset, payload.as_bytes());
             self.reject_late(watermark, raw, time);
             return self.more();
         }

@@ -27,8 +27,8 @@ pub(super) struct Position {
 }
 
 impl Position {
-    pub(super) fn new(partition: PartitionId) -> Self {
-        Self { partition, next: Cell::new(Offset(0)) }
+    pub(super) fn new(partition: PartitionId, next: Offset) -> Self {
+        Self { partition, next: Cell::new(next) }
     }
 }
 

@@ -104,7 +104,7 @@ impl Intake for Sieve<'_> {
             return self.inner.row(offset, time, key, values);
         }
         let payload = spelled(key, values);
-        let raw = Raw { offset, line: None, appended: None, payload: payload.as_bytes() };
+        let raw = Raw::new(offset, payload.as_bytes());
         self.inner.damaged(raw, REASON.to_owned())
     }
 

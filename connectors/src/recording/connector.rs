@@ -61,7 +61,12 @@ impl Source for RecordingSource {
         self.opened()?.partitions()
     }
 
-    fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+    fn open(
+        &self,
+        partition: &str,
+        from: Option<Offset>,
+        waker: SyncActivator,
+    ) -> Result<Box<dyn Reader>, Error> {
         self.opened()?.open(partition, from, waker)
     }
 

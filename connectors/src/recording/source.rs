@@ -118,8 +118,13 @@ impl Source for Recorded {
         Ok(self.tracks().map(|(_, track)| track.described.name.to_string()).collect())
     }
 
-    fn open(&self, partition: &str, from: Offset, _waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
-        Ok(Box::new(self.reader(partition, from)?))
+    fn open(
+        &self,
+        partition: &str,
+        from: Option<Offset>,
+        _waker: SyncActivator,
+    ) -> Result<Box<dyn Reader>, Error> {
+        Ok(Box::new(self.reader(partition, from.unwrap_or_default())?))
     }
 
     fn decisions(&self, partition: &str) -> Result<Vec<Decision>, Error> {
@@ -296,7 +301,7 @@ impl RecordedReader {
             let line = (flags & LINE != 0).then(|| loaded.block.columns.lines[loaded.line]);
             let appended = (flags & APPENDED != 0)
                 .then(|| EventTime::from_micros(loaded.block.columns.appended[loaded.appended]));
-            let raw = |payload| Raw { offset, line, appended, payload };
+            let raw = |payload| Raw { line, appended, ..Raw::new(offset, payload) };
             let flow = match (kind, row) {
                 (ROW, Some((time, _, _, values))) => {
                     let key = &loaded.block.names[loaded.block.columns.keys[loaded.row] as usize];
@@ -331,7 +336,7 @@ impl Reader for RecordedReader {
         let is_at_end = |loaded: &Loaded| loaded.at == loaded.block.columns.flags.len();
         if self.loaded.as_ref().is_none_or(is_at_end) {
             if let Some((offset, reason)) = self.load()? {
-                let damaged = Raw { offset, line: None, appended: None, payload: &[] };
+                let damaged = Raw::new(offset, &[]);
                 return Ok(match intake.damaged(damaged, reason) {
                     ControlFlow::Break(()) => Status::More,
                     ControlFlow::Continue(()) => Status::Ended,

@@ -51,7 +51,12 @@ impl Source for TapSource {
         self.inner.partitions()
     }
 
-    fn open(&self, partition: &str, from: Offset, waker: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+    fn open(
+        &self,
+        partition: &str,
+        from: Option<Offset>,
+        waker: SyncActivator,
+    ) -> Result<Box<dyn Reader>, Error> {
         self.shared.begin();
         let inner = self.inner.open(partition, from, waker)?;
         let pending = self.shared.open(Described {
@@ -137,6 +142,14 @@ impl Reader for TapReader {
         Ok(status)
     }
 
+    fn start(&self) -> Offset {
+        self.inner.start()
+    }
+
+    fn lag(&self) -> Option<u64> {
+        self.inner.lag()
+    }
+
     fn position(&self) -> u64 {
         self.inner.position()
     }
@@ -192,15 +205,21 @@ impl Intake for TapIntake<'_> {
             return ControlFlow::Break(());
         }
         let decoder = self.decoder.as_mut().filter(|_| !self.quarantined.has(raw.offset));
-        let decoded = decoder.map(|decoder| decoding(raw.offset, || decoder.decode(raw.payload, self.row)));
+        let decoded = decoder
+            .map(|decoder| decoding(raw.offset, || decoder.decode_in(raw.envelope, raw.payload, self.row)));
         let flow = match decoded {
             Some(Ok(())) => {
                 let Row { time, key, values } = &*self.row;
                 let id = KeyId::of(key);
                 self.pending.gathered.push_decoded(raw, *time, id, key, values);
-                let Raw { offset, line, appended, payload } = raw;
+                let Raw { offset, line, appended, payload, .. } = raw;
                 let payload = &|| payload.into();
                 self.inner.decoded(Decoded { offset, line, appended, time: *time, id, key, values, payload })
+            }
+            // What came with it is not recorded, and the reason may be there.
+            Some(Err(reason)) if raw.envelope.is_some() => {
+                self.pending.gathered.push_damaged(raw, &reason);
+                self.inner.damaged(raw, reason)
             }
             _ => {
                 self.pending.gathered.push_payload(raw);

@@ -40,7 +40,7 @@ impl Source for Script {
     fn partitions(&self) -> Result<Vec<String>, Error> {
         Ok(self.0.iter().map(|(name, _)| name.clone()).collect())
     }
-    fn open(&self, name: &str, _: Offset, _: SyncActivator) -> Result<Box<dyn Reader>, Error> {
+    fn open(&self, name: &str, _: Option<Offset>, _: SyncActivator) -> Result<Box<dyn Reader>, Error> {
         let steps = self.0.iter().find(|(known, _)| known == name).unwrap().1.clone();
         Ok(Box::new(ScriptReader(steps, self.1, 0)))
     }
@@ -61,13 +61,13 @@ impl Reader for ScriptReader {
             let flow = match step {
                 Step::Raw(payload, line, appended) => {
                     let appended = appended.map(EventTime::from_micros);
-                    intake.raw(Raw { offset, line: *line, appended, payload })
+                    intake.raw(Raw { line: *line, appended, ..Raw::new(offset, payload) })
                 }
                 Step::Row(time, key, value) => {
                     intake.row(offset, EventTime::from_micros(*time), &Key::new(key).into(), &[*value])
                 }
                 Step::Damaged(payload, reason) => {
-                    let raw = Raw { offset, line: None, appended: None, payload };
+                    let raw = Raw::new(offset, payload);
                     intake.damaged(raw, reason.clone())
                 }
             };
@@ -100,7 +100,7 @@ fn rows(steps: &[Step]) -> Input {
 
 /// All that a partition gives, with the labels.
 fn collect(input: &Input, partition: &str, from: u64, every: usize) -> (Collected, Vec<String>) {
-    let mut reader = input.source().open(partition, Offset(from), waker()).unwrap();
+    let mut reader = input.source().open(partition, Some(Offset(from)), waker()).unwrap();
     let mut intake = Collected::breaking_every(every);
     let mut labels = Vec::new();
     let mut seen = 0;

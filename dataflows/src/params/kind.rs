@@ -19,6 +19,8 @@ pub enum Kind {
     Text,
     /// One or several texts.
     Texts,
+    /// Texts, numbers and truth values by names that the owner does not know beforehand; all kept as texts.
+    Table,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Kind {
             Self::Flag => f.write_str("true or false"),
             Self::Text => f.write_str("a text"),
             Self::Texts => f.write_str("a text or a list of texts"),
+            Self::Table => f.write_str("a table"),
             Self::Choice(words) => {
                 let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 write!(f, "one of {}", quoted.join(", "))

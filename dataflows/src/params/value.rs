@@ -1,5 +1,6 @@
 //! Values of parameters: as they are declared, as they are given, and as they were checked.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
@@ -33,6 +34,8 @@ pub enum Given {
     Text(String),
     /// A list of texts.
     Texts(Vec<String>),
+    /// Texts by name.
+    Table(Vec<(String, String)>),
 }
 
 impl From<Literal> for Given {
@@ -55,6 +58,8 @@ impl fmt::Display for Given {
             Self::Flag(value) => value.fmt(f),
             Self::Text(value) => write!(f, "\"{value}\""),
             Self::Texts(values) => write!(f, "{values:?}"),
+            // One of them may be a secret.
+            Self::Table(_) => f.write_str("a table"),
         }
     }
 }
@@ -76,6 +81,8 @@ pub enum Value {
     Text(String),
     /// Several texts.
     Texts(Vec<String>),
+    /// Texts by name.
+    Table(BTreeMap<String, String>),
 }
 
 /// Reads a value as a type; one that the type cannot hold is returned as it is.
@@ -105,4 +112,5 @@ readable! {
     bool: Value::Flag(flag) => Some(*flag);
     &'a str: Value::Text(text) => Some(text.as_str());
     &'a [String]: Value::Texts(texts) => Some(texts.as_slice());
+    &'a BTreeMap<String, String>: Value::Table(texts) => Some(texts);
 }

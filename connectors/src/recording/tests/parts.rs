@@ -71,7 +71,7 @@ fn a_paced_replay_begins_with_the_earliest_record_of_all_parts_whoever_reads_it(
         let replayed = recording.replay(input, &play, fingerprint).unwrap();
         // One second of event time takes for ever: only what comes first is given.
         for (partition, given) in [("p2", 0), ("p0", 0), ("p1", 1)] {
-            let mut reader = replayed.source().open(partition, Offset(0), waker()).unwrap();
+            let mut reader = replayed.source().open(partition, None, waker()).unwrap();
             let mut intake = Collected::default();
             let _ = intake.drain(&mut *reader).unwrap();
             assert_eq!(given, intake.raws.len(), "{partition}, fingerprint {fingerprint}");

@@ -54,7 +54,7 @@ fn decisions_come_back_in_their_order() {
         offset: Offset(offset),
         watermark: EventTime::from_micros(watermark),
     };
-    drop(tapped.source().open("a/1", Offset(0), waker()).unwrap());
+    drop(tapped.source().open("a/1", None, waker()).unwrap());
     for (offset, watermark) in [(0, 5), (0, 6), (3, 9)] {
         journal.append(decision(offset, watermark)).unwrap();
     }
