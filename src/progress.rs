@@ -1,13 +1,14 @@
 //! What a run tells while it goes and when it is over.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
-use tidewatch_connectors::{Control, Error, Message, Sink, Totals};
+use serde_json::{json, Value};
+use tidewatch_connectors::{Control, Error, Message, Reached, Sink, Totals};
 use tidewatch_dataflows::EventTime;
+use tracing::info;
 
 use crate::cluster::Outcome;
 
@@ -16,7 +17,26 @@ pub struct Progress {
     bar: ProgressBar,
     control: Control,
     size: Option<u64>,
+    telling: Telling,
 }
+
+/// How a run is told of that goes on, beside the bar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Telling {
+    /// Not at all.
+    #[default]
+    Nothing,
+    /// As events.
+    Events,
+    /// As lines of JSON on standard output.
+    Json,
+}
+
+/// When a run is told of first, and how often from then on.
+const FIRST: Duration = Duration::from_secs(1);
+const EVERY: Duration = Duration::from_secs(10);
+/// How often the bar moves.
+const TICK: Duration = Duration::from_millis(200);
 
 impl Progress {
     /// A bar on standard error, over `size` in the unit of the sources; hidden if `quiet` or not a terminal.
@@ -30,7 +50,13 @@ impl Progress {
         if quiet || !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        Self { bar, control: control.clone(), size }
+        Self { bar, control: control.clone(), size, telling: Telling::default() }
+    }
+
+    /// Tells of the run after a second and then every ten.
+    pub fn telling(mut self, telling: Telling) -> Self {
+        self.telling = telling;
+        self
     }
 
     /// A sink that writes to the terminal on which the bar is: what it is given appears above the bar.
@@ -48,24 +74,59 @@ impl Progress {
         }
     }
 
+    /// Says where the run is now, and what holds it back.
+    fn tell(&self) {
+        let (totals, reached) = (self.control.totals(), self.control.reached());
+        let records_per_second = self.rate(&totals);
+        let at = reached_time(self.control.watermark());
+        match self.telling {
+            Telling::Nothing => {}
+            Telling::Events => {
+                let (lag, held_back_by) = (lag(&reached), held_back_by(&reached));
+                let held_back_by = held_back_by.unwrap_or_default();
+                let records = totals.records;
+                info!(records, records_per_second, at, lag, held_back_by, "progress");
+            }
+            Telling::Json => {
+                let progress = json!({
+                    "records": totals.records,
+                    "records_per_second": records_per_second,
+                    "watermark": at,
+                    "lag": lag(&reached),
+                    "held_back_by": held_back_by(&reached),
+                    "partitions": partitions(&reached),
+                });
+                // Nobody may listen any more; the summary will say so.
+                let _ = writeln!(std::io::stdout().lock(), "{}", json!({ "progress": progress }));
+            }
+        }
+    }
+
+    fn rate(&self, totals: &Totals) -> u64 {
+        (totals.records as f64 / self.control.elapsed().as_secs_f64().max(1e-3)) as u64
+    }
+
     fn message(&self, totals: &Totals) -> String {
-        let rate = totals.records as f64 / self.control.elapsed().as_secs_f64().max(1e-3);
-        let reached = self.control.watermark().filter(|time| *time > EventTime::MIN);
-        let reached = reached.map_or_else(|| "-".to_owned(), |time| time.to_string());
-        format!("{}, {}/s, at {reached}", counted(totals.records, "record"), HumanCount(rate as u64))
+        let at = reached_time(self.control.watermark()).unwrap_or_else(|| "-".to_owned());
+        format!("{}, {}/s, at {at}", counted(totals.records, "record"), HumanCount(self.rate(totals)))
     }
 
     /// Shows the run until it returns.
     pub fn during<T>(&self, run: impl FnOnce() -> T) -> T {
-        if self.bar.is_hidden() {
+        if self.bar.is_hidden() && self.telling == Telling::Nothing {
             return run();
         }
         let (done, wait) = std::sync::mpsc::channel::<()>();
         std::thread::scope(|scope| {
             scope.spawn(move || {
+                let (start, mut next) = (Instant::now(), FIRST);
                 self.tick();
-                while wait.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Timeout) {
+                while wait.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                     self.tick();
+                    if start.elapsed() >= next {
+                        next += EVERY;
+                        self.tell();
+                    }
                 }
                 self.bar.finish_and_clear();
             });
@@ -74,6 +135,34 @@ impl Progress {
             result
         })
     }
+}
+
+/// A watermark, if a record has moved it.
+fn reached_time(watermark: Option<EventTime>) -> Option<String> {
+    watermark.filter(|time| *time > EventTime::MIN).map(|time| time.to_string())
+}
+
+/// How many offsets there still are in all partitions of which that is known; `None` if it is of none.
+fn lag(reached: &[Reached]) -> Option<u64> {
+    reached.iter().filter_map(|reached| reached.lag).reduce(u64::saturating_add)
+}
+
+/// What holds the frontier back, as in `requests requests/3`, by the names of source and partition.
+fn held_back_by(reached: &[Reached]) -> Option<String> {
+    reached.first().map(|Reached { source, partition, .. }| format!("{source} {partition}"))
+}
+
+fn partitions(reached: &[Reached]) -> Vec<Value> {
+    let partition = |reached: &Reached| {
+        json!({
+            "source": reached.source,
+            "partition": reached.partition,
+            "next": reached.next.0,
+            "watermark": reached_time(Some(reached.watermark)),
+            "lag": reached.lag,
+        })
+    };
+    reached.iter().map(partition).collect()
 }
 
 struct Above<S> {
@@ -99,12 +188,15 @@ pub struct Summary {
     pub elapsed: Duration,
     /// Whether the run was interrupted.
     pub interrupted: bool,
+    /// How far the partitions had been read that had not ended, the furthest behind first.
+    pub reached: Vec<Reached>,
 }
 
 impl Summary {
-    /// Takes the counts of a run.
-    pub fn new(totals: Totals, outcome: Outcome, elapsed: Duration) -> Self {
-        Self { totals, elapsed, interrupted: outcome == Outcome::Interrupted }
+    /// Takes the counts of a run that is over.
+    pub fn new(control: &Control, outcome: Outcome) -> Self {
+        let (totals, elapsed, reached) = (control.totals(), control.elapsed(), control.reached());
+        Self { totals, elapsed, interrupted: outcome == Outcome::Interrupted, reached }
     }
 
     /// Records per second of wall time.
@@ -122,11 +214,15 @@ impl Summary {
             "anomalies": self.totals.anomalies,
             "keys": self.totals.keys,
             "evicted": self.totals.evicted,
+            "lost": self.totals.lost,
             "from": self.totals.span.map(|(from, _)| from.to_string()),
             "to": self.totals.span.map(|(_, to)| to.to_string()),
             "elapsed_seconds": self.elapsed.as_secs_f64(),
             "records_per_second": self.records_per_second(),
             "interrupted": self.interrupted,
+            "lag": lag(&self.reached),
+            "held_back_by": held_back_by(&self.reached),
+            "partitions": partitions(&self.reached),
         })
         .to_string()
     }
@@ -150,6 +246,11 @@ impl Summary {
         text += &format!("{rate}/s in {}", lasted(self.elapsed));
         if self.totals.evicted > 0 {
             text += &format!("\n{} by [limits]", counted(self.totals.evicted, "eviction"));
+        }
+        if self.totals.lost > 0 {
+            let were = if self.totals.lost == 1 { "was" } else { "were" };
+            let lost = counted(self.totals.lost, "record");
+            text += &format!("\n{lost} {were} lost: gone from their topic before they were read");
         }
         if self.interrupted {
             let waiting = self.totals.records - self.totals.scored - self.totals.late - self.totals.malformed;

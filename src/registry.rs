@@ -10,6 +10,7 @@ use tidewatch_dataflows::pipelines::OperatorInfo;
 use tidewatch_dataflows::{logic, Catalogue, Named};
 
 mod built_in;
+mod kafka;
 
 /// The name of the key part of a connector that gives rows.
 pub const ROW_KEY: &str = "key";

@@ -11,7 +11,7 @@ struct Forbidden {
 }
 
 /// The modules of `connectors/src` that are connectors, and those that all of them may use.
-const CONNECTORS: [&str; 6] = ["blackhole", "file", "generator", "memory", "recording", "stdio"];
+const CONNECTORS: [&str; 7] = ["blackhole", "file", "generator", "kafka", "memory", "recording", "stdio"];
 const SHARED: [&str; 11] =
     ["control", "egress", "error", "format", "ingest", "journal", "lib", "schema", "sink", "source", "store"];
 

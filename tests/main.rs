@@ -11,6 +11,8 @@ mod determinism;
 mod examples;
 mod harness;
 mod ingest;
+#[cfg(all(feature = "kafka", target_os = "linux"))]
+mod kafka;
 mod layering;
 #[cfg(target_os = "linux")]
 mod memory;

@@ -6,6 +6,7 @@
 mod committed;
 mod counts;
 mod local;
+mod reached;
 mod saving;
 mod scheduler;
 
@@ -23,6 +24,8 @@ use crate::ingest::Quarantine;
 use crate::{lock, Error, Partition, Progress, Shard};
 pub use committed::Committed;
 pub use counts::{Counts, Totals};
+pub use reached::Reached;
+pub(crate) use reached::Stand;
 pub use scheduler::{Entered, Meeting, Scheduler, Ticket};
 
 /// Shared by all workers of a process for one run; clones are the same control.
@@ -48,6 +51,7 @@ struct Shared {
     frozen: Mutex<usize>,
     listed: Mutex<BTreeMap<usize, (String, u64)>>,
     known: Mutex<BTreeMap<usize, Known>>,
+    stands: Mutex<Vec<Arc<Stand>>>,
     opened: AtomicBool,
     saving: saving::Saving,
     /// How many shards each sink has whose output becomes visible in transactions, and how far those of this process are.
@@ -86,6 +90,8 @@ pub struct Bulletin {
     pub saved: bool,
     /// What it has counted.
     pub totals: Totals,
+    /// How far it has read the partitions that are furthest behind.
+    pub reached: Vec<Reached>,
 }
 
 impl Control {
@@ -287,6 +293,7 @@ impl Control {
             saved: self.has_saved(),
             listed: lock(&self.0.listed).iter().map(|(ingest, (_, hash))| (*ingest, *hash)).collect(),
             totals: Totals::of(&self.0.counts, &self.0.tally),
+            reached: self.own_reached(),
         }
     }
 

@@ -22,6 +22,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A broker, or what is read there, cannot be used; the text names it.
+    #[error("{0}")]
+    Broker(String),
     /// The configuration asks for something impossible.
     #[error("{0}")]
     Configuration(String),

@@ -13,6 +13,8 @@ pub mod format;
 pub mod generator;
 pub mod ingest;
 pub mod journal;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod memory;
 pub mod recording;
 pub mod schema;
@@ -24,7 +26,7 @@ pub mod task;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use control::{Bulletin, Control, Totals};
+pub use control::{Bulletin, Control, Reached, Totals};
 pub use error::Error;
 pub use ingest::{Ingested, Input};
 pub use journal::{Decision, Journal, Kept, MemoryJournal};

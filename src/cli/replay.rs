@@ -102,7 +102,7 @@ impl Replay {
         let job = replay.job();
         let progress = Progress::new(&control, job.size(), voice.quiet || voice.json || !speaks);
         let outcome = progress.during(|| job.run(cluster, &control, outputs))?;
-        let summary = Summary::new(control.totals(), outcome, control.elapsed());
+        let summary = Summary::new(&control, outcome);
         if speaks && voice.json {
             super::say(&summary.json())?;
         } else if speaks && !voice.quiet {

@@ -14,7 +14,7 @@ use tracing::info;
 use super::Voice;
 use crate::config::{self, PipelineFile, Stream};
 use crate::job::{Job, Outputs};
-use crate::progress::{Progress, Summary};
+use crate::progress::{Progress, Summary, Telling};
 use crate::recovery::Terms;
 use crate::registry::Registry;
 use crate::{cluster, supervisor, Error};
@@ -78,7 +78,12 @@ impl Run {
         };
         let lines = job.sinks().iter().any(|sink| on_screen(&sink.connector));
         let quiet = voice.quiet || voice.json || lines || !speaks;
-        let progress = Arc::new(Progress::new(&control, job.size(), quiet));
+        let telling = match (speaks && tracing::enabled!(tracing::Level::INFO), voice.json) {
+            (false, _) => Telling::Nothing,
+            (true, false) => Telling::Events,
+            (true, true) => Telling::Json,
+        };
+        let progress = Arc::new(Progress::new(&control, job.size(), quiet).telling(telling));
         let outputs: Arc<Outputs> = {
             let (job, progress) = (job.clone(), progress.clone());
             Arc::new(move || {
@@ -97,7 +102,7 @@ impl Run {
         let close = |recorder| super::record::close(recorder, &control, &outcome);
         let recorded = recorder.as_ref().map(close).transpose()?.flatten();
         let outcome = outcome?;
-        let summary = Summary::new(control.totals(), outcome, control.elapsed());
+        let summary = Summary::new(&control, outcome);
         info!(?outcome, records = summary.totals.records, anomalies = summary.totals.anomalies, "run ended");
         if speaks && voice.json {
             super::say(&summary.json())?;

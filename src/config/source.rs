@@ -114,8 +114,12 @@ fn no_append_times(written: &str) -> String {
 }
 
 fn never_silent(info: &SourceInfo, written: &str) -> String {
-    let follow = info.parameters.iter().any(|parameter| parameter.name == "follow");
-    let unless = if follow { " unless its option \"follow\" is true" } else { "" };
+    let has = |name| info.parameters.iter().any(|parameter| parameter.name == name);
+    let unless = match () {
+        () if has("follow") => " unless its option \"follow\" is true",
+        () if has("stop_at") => " while its option \"stop_at\" is \"end\"",
+        () => "",
+    };
     let reason = "\"idle\" is for sources that can fall silent without ending";
     format!("{reason}, which connector {written:?} cannot{unless}")
 }

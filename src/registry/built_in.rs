@@ -11,7 +11,7 @@ use tidewatch_connectors::{Error, Sink};
 use tidewatch_dataflows::params::{Kind, Literal, ParamError, Parameter, Params};
 use tidewatch_dataflows::Catalogue;
 
-use super::{SinkInfo, SourceInfo, Transactional};
+use super::{kafka, SinkInfo, SourceInfo, Transactional};
 
 pub(super) fn sources() -> Catalogue<SourceInfo> {
     let infos = [
@@ -84,6 +84,7 @@ pub(super) fn sources() -> Catalogue<SourceInfo> {
             falls_silent: |_| false,
             construct: Arc::new(|options, _| Ok(Arc::new(Generator::new(Profile::from_params(options)?)?))),
         },
+        kafka::source(),
     ];
     infos.into_iter().collect()
 }
@@ -121,6 +122,6 @@ const fn flag(name: &'static str, doc: &'static str) -> Parameter {
     Parameter::with_default(name, Kind::Flag, Literal::Flag(false), doc)
 }
 
-fn conflict(name: &'static str, reason: &str) -> ParamError {
+pub(super) fn conflict(name: &'static str, reason: &str) -> ParamError {
     ParamError::Conflict { name, reason: reason.to_owned() }
 }

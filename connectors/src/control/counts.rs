@@ -20,6 +20,8 @@ pub struct Counts {
     pub position: Counter,
     /// Places where a recording was found damaged.
     pub damages: Counter,
+    /// Records that were no longer there when they were to be read.
+    pub lost: Counter,
     earliest: AtomicI64,
     latest: AtomicI64,
 }
@@ -32,6 +34,7 @@ impl Default for Counts {
             malformed: Counter::default(),
             position: Counter::default(),
             damages: Counter::default(),
+            lost: Counter::default(),
             earliest: AtomicI64::new(i64::MAX),
             latest: AtomicI64::new(i64::MIN),
         }
@@ -65,6 +68,8 @@ pub struct Totals {
     pub position: u64,
     /// Places where a recording was found damaged.
     pub damages: u64,
+    /// Records that were no longer there when they were to be read.
+    pub lost: u64,
     /// Records that the frontier has passed and a logic has seen.
     pub scored: u64,
     /// Keys with state.
@@ -85,6 +90,7 @@ impl Totals {
             malformed: counts.malformed.get(),
             position: counts.position.get(),
             damages: counts.damages.get(),
+            lost: counts.lost.get(),
             scored: tally.scored.get(),
             keys: tally.keys.get(),
             evicted: tally.evicted.get(),
@@ -105,6 +111,7 @@ impl Totals {
             malformed: self.malformed + other.malformed,
             position: self.position + other.position,
             damages: self.damages + other.damages,
+            lost: self.lost + other.lost,
             scored: self.scored + other.scored,
             keys: self.keys + other.keys,
             evicted: self.evicted + other.evicted,

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tidewatch_dataflows::record::{Dictionary, KeyText, Origin, RowBatch};
@@ -18,6 +19,7 @@ use super::quarantine::{spelled, Sieve};
 use super::rejected::RAW_BYTES;
 use super::resume::{Marks, Positions};
 use super::{Cause, Input, Quarantined, Rejected};
+use crate::control::Stand;
 use crate::format::{Decoder, Row};
 use crate::source::{Decoded, Raw};
 use crate::{Control, Decision, Error, Intake, Journal, Kept, Partition, Reader, Status};
@@ -57,6 +59,8 @@ pub(super) struct Feed {
     capabilities: Option<(Held, Held)>,
     /// The least offset that the next record can have, for whoever asks.
     place: Rc<Position>,
+    /// Where it says how far it has come.
+    stand: Arc<Stand>,
     status: Status,
     position: u64,
     /// Since when there has been no record.
@@ -89,6 +93,7 @@ impl Feed {
             watermark,
             decisions: input.decisions(&partition)?.into(),
             place: Rc::new(Position::new(partition.id, offset)),
+            stand: Control::current().stand(&partition),
             partition,
             capabilities: None,
             status: Status::More,
@@ -260,7 +265,9 @@ impl Feed {
 
     /// Brings the capabilities to the watermark; drops them and returns `true` at the end of the partition.
     pub(super) fn settle(&mut self) -> bool {
+        self.stand.tell(self.place.next.get(), self.watermark.time(), self.reader.lag());
         if self.status == Status::Ended {
+            self.stand.end();
             self.capabilities = None;
         } else if let Some((rows, rejected)) = &mut self.capabilities {
             let watermark = self.watermark.time().floor_ms();

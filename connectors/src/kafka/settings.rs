@@ -1,0 +1,126 @@
+//! How a client of Kafka is set up.
+
+use std::fmt;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+
+use crate::Error;
+
+/// What is set unless somebody says otherwise (librdkafka, CONFIGURATION.md).
+const DEFAULTS: [(&str, &str); 9] = [
+    ("group.id", "tidewatch"),
+    ("isolation.level", "read_committed"),
+    // Its default of a second leaves a fast reader waiting most of the time.
+    ("fetch.queue.backoff.ms", "2"),
+    ("fetch.wait.max.ms", "100"),
+    // Of each partition.
+    ("queued.max.messages.kbytes", "16384"),
+    // A broker that hangs is noticed, and one that is back is found.
+    ("socket.timeout.ms", "10000"),
+    ("socket.connection.setup.timeout.ms", "5000"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "1000"),
+];
+
+/// What the source needs to be as it is.
+const OWN: [(&str, &str); 6] = [
+    // What is gone must not be skipped silently.
+    ("auto.offset.reset", "error"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("enable.partition.eof", "true"),
+    ("allow.auto.create.topics", "false"),
+    ("statistics.interval.ms", "1000"),
+];
+
+/// Where the brokers are, and the settings of the client that talks to them.
+#[derive(Clone)]
+pub struct Settings {
+    config: ClientConfig,
+    pub(super) brokers: String,
+    /// Whether records of transactions are held back until they are committed.
+    pub(super) is_committed: bool,
+}
+
+/// Without the settings, of which some may be secret.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("brokers", &self.brokers).finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// For `brokers`, as in `"one:9092,two:9092"`, with further settings of librdkafka.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Configuration`] if librdkafka does not know a setting or its value, or if it is one that the source sets.
+    pub fn new<'a>(
+        brokers: &str,
+        further: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Error> {
+        let mut config = ClientConfig::new();
+        config.set_log_level(RDKafkaLogLevel::Info);
+        for (name, value) in DEFAULTS.into_iter().chain(OWN) {
+            config.set(name, value);
+        }
+        config.set("bootstrap.servers", brokers);
+        for (name, value) in further {
+            let own = OWN.iter().map(|(name, _)| *name);
+            if own.chain(["bootstrap.servers", "metadata.broker.list"]).any(|own| own == name) {
+                let reason = format!("librdkafka: the source sets \"{name}\" itself");
+                return Err(Error::Configuration(reason));
+            }
+            config.set(name, value);
+        }
+        config.create_native_config().map_err(refused)?;
+        let is_committed = config.get("isolation.level") == Some("read_committed");
+        Ok(Self { config, brokers: brokers.to_owned(), is_committed })
+    }
+
+    pub(super) fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+}
+
+/// What the library has against the settings.
+pub(super) fn refused(error: KafkaError) -> Error {
+    let reason = match error {
+        KafkaError::ClientConfig(_, reason, ..) => reason,
+        KafkaError::ClientCreation(reason) => reason,
+        error => error.to_string(),
+    };
+    let secure = ["ssl", "SSL", "sasl", "SASL", "OpenSSL"].iter().any(|word| reason.contains(word));
+    let remedy = match secure && !cfg!(feature = "kafka-tls") {
+        true => "; TLS and SASL with it need the feature \"kafka-tls\", without which this program was built",
+        false => "",
+    };
+    Error::Configuration(format!("librdkafka: {reason}{remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_checked_and_never_shown() {
+        let settings = Settings::new("a:1", [("fetch.min.bytes", "7"), ("sasl.password", "secret")]).unwrap();
+        assert_eq!(Some("7"), settings.config().get("fetch.min.bytes"));
+        assert_eq!("Settings { brokers: \"a:1\", .. }", format!("{settings:?}"));
+        for (name, value, reason) in [
+            ("fetch.mim.bytes", "1", "librdkafka: No such configuration property: \"fetch.mim.bytes\""),
+            ("auto.offset.reset", "latest", "librdkafka: the source sets \"auto.offset.reset\" itself"),
+            ("bootstrap.servers", "b:1", "librdkafka: the source sets \"bootstrap.servers\" itself"),
+        ] {
+            assert_eq!(reason, Settings::new("a:1", [(name, value)]).unwrap_err().to_string());
+        }
+    }
+
+    #[test]
+    fn only_what_is_committed_is_read_unless_somebody_says_otherwise() {
+        let committed = |further| Settings::new("a:1", further).unwrap().is_committed;
+        assert!(committed(vec![]));
+        assert!(!committed(vec![("isolation.level", "read_uncommitted")]));
+    }
+}
