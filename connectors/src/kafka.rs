@@ -209,6 +209,13 @@ impl Source for KafkaSource {
         info!(partition, offset = start, end = bounds.1, "opened partition");
         Ok(Box::new(KafkaReader::open(client, place, start, bounds.1, stop, self, waker)?))
     }
+
+    fn first(&self, partition: &str) -> Result<Offset, Error> {
+        let (client, place) = (self.client()?, Place::parse(partition)?);
+        let bounds = client.bounds(&place)?;
+        let chosen = self.choose(&client, &place, bounds)?;
+        self.admit(&place, chosen, bounds).map(Offset)
+    }
 }
 
 /// A partition of a topic.
