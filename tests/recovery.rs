@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cluster::processes::{start, until, Observed, SOON};
-use crate::harness::program::{read, PROGRAM};
+use crate::harness::program::{interrupt, read, PROGRAM};
 
 /// How many records there are: more than a run reads before it is killed.
 const RECORDS: usize = 300_000;
@@ -239,6 +239,66 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_is_used() {
     bytes[middle] ^= 1;
     fs::write(&newest, bytes).expect("it can be written");
     let second = run(&file, &[]).end(3 * SOON);
+    assert_eq!(Some(0), second.code, "{second:?}");
+    assert_same(&expected, &folder, &format!("{second:?}"));
+}
+
+#[test]
+fn the_example_goes_on_after_a_kill() {
+    let folder = TempDir::new().expect("there is room for it");
+    let run = |name: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["run", "examples/durable.toml", "--quiet"]);
+        command
+            .env("OUT", folder.path().join(name))
+            .env("STATE", folder.path().join(format!("{name}-state")));
+        start(&mut command)
+    };
+    assert_eq!(Some(0), run("whole").end(3 * SOON).code);
+    let mut first = run("killed");
+    until("something is committed", || !read(&folder, "killed").is_empty());
+    first.kill();
+    let second = run("killed").end(3 * SOON);
+    assert_eq!(Some(0), second.code, "{second:?}");
+    assert!(read(&folder, "whole").lines().count() > 3);
+    assert_eq!(read(&folder, "whole"), read(&folder, "killed"));
+}
+
+#[test]
+fn a_job_that_is_stopped_at_a_savepoint_goes_on_with_another_pipeline() {
+    let (folder, file) = durable(RECORDS);
+    let mut first = run(&file, &[]);
+    await_checkpoints(&folder, 1, 1);
+    let ask = |arguments: &[&str]| {
+        start(Command::new(PROGRAM).arg("savepoint").arg(&file).args(arguments)).end(SOON)
+    };
+    let saved = ask(&[]);
+    assert_eq!(Some(0), saved.code, "{saved:?}");
+    assert!(saved.out.starts_with("saved up to 2024-01-01T00:"), "{saved:?}");
+    let stopped = ask(&["--stop", "--json"]);
+    assert!(stopped.out.contains("\"stopped\":true"), "{stopped:?}");
+    assert_eq!(Some(130), first.end(SOON).code);
+    let before = read(&folder, "verdicts");
+    let text = fs::read_to_string(&file).expect("it is there");
+    fs::write(&file, text.replace("threshold = 4", "threshold = 1e9")).expect("it can be written");
+    let second = run(&file, &["-w", "2"]).end(3 * SOON);
+    assert_eq!(Some(0), second.code, "{second:?}");
+    // Nothing is said again, and nothing is left out.
+    let after = read(&folder, "verdicts");
+    assert!(after.starts_with(&before) && after.len() > before.len());
+    assert_eq!(undisturbed(RECORDS)[1].lines().count(), after.lines().count());
+    assert_eq!(Some(2), ask(&[]).code);
+}
+
+#[test]
+fn an_interrupted_run_saves_its_state_and_goes_on() {
+    let expected = undisturbed(RECORDS);
+    let (folder, file) = durable(RECORDS);
+    let mut first = run(&file, &["-n", "2"]);
+    await_checkpoints(&folder, 1, 1);
+    interrupt(&first.child);
+    assert_eq!(Some(130), first.end(SOON).code);
+    let second = run(&file, &["--json", "-v"]).end(3 * SOON);
     assert_eq!(Some(0), second.code, "{second:?}");
     assert_same(&expected, &folder, &format!("{second:?}"));
 }

@@ -71,15 +71,14 @@ impl<'scope> Ticker<'scope> {
                     wakes = now + LOOK;
                     control.activate_after(&activator, LOOK);
                 }
-                if control.interrupted() {
-                    if commits.last.get().is_none() && control.drained(peers as usize) {
-                        match control.watermark().map(EventTime::floor_ms) {
-                            Some(last) if last > EventTime::MIN => {
-                                commits.last.set(Some(last));
-                                announce(&mut port, held, Boundary::Here, peers);
-                            }
-                            _ => control.saved(),
+                let may_be_last = control.interrupted() && commits.last.get().is_none();
+                if may_be_last && control.drained(peers as usize) {
+                    match control.watermark().map(EventTime::floor_ms) {
+                        Some(last) if last > EventTime::MIN => {
+                            commits.last.set(Some(last));
+                            announce(&mut port, held, Boundary::Here, peers);
                         }
+                        _ => control.saved(),
                     }
                 }
                 if frontier == EventTime::MIN {

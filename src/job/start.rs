@@ -40,9 +40,13 @@ impl Start {
         worker: usize,
         recover: impl FnOnce(Place) -> Result<Option<Recovered>, Error>,
     ) -> Result<Option<&Recovered>, Error> {
-        let is_first = worker % self.place.workers == 0;
-        let recovered = if is_first { recover(self.place) } else { Ok(None) };
-        let failed = recovered.map(|recovered| is_first.then(|| self.recovered.set(recovered))).err();
+        let mut failed = None;
+        if worker.is_multiple_of(self.place.workers) {
+            match recover(self.place) {
+                Ok(recovered) => drop(self.recovered.set(recovered)),
+                Err(error) => failed = Some(error),
+            }
+        }
         self.meet(control);
         failed.map_or(Ok(self.recovered.get().and_then(Option::as_ref)), Err)
     }

@@ -143,7 +143,7 @@ impl Meeting {
     pub fn meet(&self, control: &Control) -> bool {
         let mut come = lock(&self.come);
         *come += 1;
-        let (is_last, all) = (*come % self.of == 0, come.div_ceil(self.of) * self.of);
+        let (is_last, all) = (come.is_multiple_of(self.of), come.div_ceil(self.of) * self.of);
         self.all.notify_all();
         while *come < all {
             match control.scheduler() {

@@ -6,6 +6,8 @@ use super::super::play::{limits, logics, script, Boxed, Play, Said};
 use super::super::Limits;
 use super::*;
 
+/// What arrived at a time: the partition, and its rows.
+type Arrived = (u8, Vec<(EventTime, u8, f64)>);
 /// What is kept of each key.
 type Kept = BTreeMap<String, (EventTime, Option<Vec<u8>>)>;
 
@@ -66,7 +68,7 @@ proptest! {
         for (name, logic) in logics() {
             let mut whole = Play::new(logic(), limits, None);
             whole.state.groups.iter_mut().for_each(|group| group.want_saved(None));
-            let mut arrived: Vec<(u8, Vec<(EventTime, u8, f64)>)> = Vec::new();
+            let mut arrived: Vec<Arrived> = Vec::new();
             let (mut kept, mut at, mut saving) = (Kept::new(), 0, None);
             // At each boundary what is kept, and how much had been emitted and evicted.
             let mut boundaries: Vec<(EventTime, usize, usize, Kept)> = Vec::new();
