@@ -55,4 +55,9 @@ pub trait Sink {
     fn wants_payloads(&self) -> bool {
         true
     }
+
+    /// Whether it looks at keys and headers; if not, there are none.
+    fn wants_keys(&self) -> bool {
+        false
+    }
 }

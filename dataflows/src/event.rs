@@ -39,8 +39,19 @@ pub trait Describe {
     fn describe(&self, fields: &mut dyn Fields);
 }
 
+/// Something of which a broker is told more than what it says.
+pub trait Addressed {
+    /// What a broker is told to be its key; `None` if it has none.
+    fn message_key(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// Gives `each` the names and values of what a broker is told beside it.
+    fn headers(&self, _each: &mut dyn FnMut(&'static str, &[u8])) {}
+}
+
 /// Something that happened at an event time, ready to be egressed.
-pub trait Event: Describe + ExchangeData + Clone {
+pub trait Event: Describe + Addressed + ExchangeData + Clone {
     /// The logical time under which it is final.
     fn time(&self) -> EventTime;
 
@@ -55,14 +66,6 @@ pub trait Event: Describe + ExchangeData + Clone {
 
     /// What decides which shard of a sink writes it: the same for all events whose order among each other matters.
     fn shard_hash(&self) -> u64;
-
-    /// What a broker is told to be its key; `None` if it has none.
-    fn message_key(&self) -> Option<&[u8]> {
-        None
-    }
-
-    /// Gives `each` the names and values of what a broker is told beside the event.
-    fn headers(&self, _each: &mut dyn FnMut(&'static str, &[u8])) {}
 }
 
 /// The shard hash of what concerns a key: its group, so that with as many shards as workers nothing leaves its worker.
@@ -100,6 +103,9 @@ impl<O: Describe + Ranked + ExchangeData + Clone> Event for Emission<O> {
     fn shard_hash(&self) -> u64 {
         of_group(&self.key)
     }
+}
+
+impl<O> Addressed for Emission<O> {
     fn message_key(&self) -> Option<&[u8]> {
         Some(self.key.as_str().as_bytes())
     }
@@ -197,6 +203,9 @@ impl Event for KeyEvent {
     fn shard_hash(&self) -> u64 {
         self.group.index() as u64
     }
+}
+
+impl Addressed for KeyEvent {
     fn message_key(&self) -> Option<&[u8]> {
         Some(self.key.as_str().as_bytes())
     }

@@ -16,7 +16,7 @@ pub mod time;
 pub mod underway;
 
 pub use catalogue::{Catalogue, Named};
-pub use event::{Describe, Emission, Event, Fields, KeyEvent, Ranked};
+pub use event::{Addressed, Describe, Emission, Event, Fields, KeyEvent, Ranked};
 pub use logic::Logic;
 pub use record::{Key, KeyId, Name, Offset, PartitionId, Record, RowBatch};
 pub use time::{EventTime, Span, Watermark};

@@ -29,4 +29,8 @@ impl Sink for Lenient {
     fn wants_payloads(&self) -> bool {
         self.0.as_ref().is_some_and(|sink| sink.wants_payloads())
     }
+
+    fn wants_keys(&self) -> bool {
+        self.0.as_ref().is_some_and(|sink| sink.wants_keys())
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tidewatch_dataflows::{Describe, Event, EventTime};
+use tidewatch_dataflows::{Addressed, Describe, EventTime};
 
 use crate::format::Encoder;
 use crate::sink::Header;
@@ -71,10 +71,15 @@ impl Batch {
     }
 
     /// Appends an event with its key and headers.
-    pub(super) fn push_with_key(&mut self, event: &impl Event, encoder: &mut dyn Encoder) {
+    pub(super) fn push_with_key(
+        &mut self,
+        time: EventTime,
+        event: &(impl Describe + Addressed),
+        encoder: &mut dyn Encoder,
+    ) {
         // What comes before all events has neither.
         self.envelopes.resize_with(self.ends.len(), Envelope::default);
-        self.push(event.time(), event, encoder);
+        self.push(time, event, encoder);
         let key = event.message_key().map(|key| append(&mut self.words, key));
         let start = self.headers.len();
         event.headers(&mut |name, value| self.headers.push((name, append(&mut self.words, value))));

@@ -79,7 +79,7 @@ impl<E: Event> Delivery<E> for Committing<E> {
                     batch.push_preamble(event.time(), event, &mut *lane.encoder);
                 }
                 match lane.to.wants_keys {
-                    true => batch.push_with_key(event, &mut *lane.encoder),
+                    true => batch.push_with_key(event.time(), event, &mut *lane.encoder),
                     false => batch.push(event.time(), event, &mut *lane.encoder),
                 }
             }

@@ -1,6 +1,6 @@
 //! What comes to a sink, encoded and handed over.
 
-use tidewatch_dataflows::{Describe, EventTime};
+use tidewatch_dataflows::{Addressed, Describe, EventTime};
 
 use super::batch::Batch;
 use super::Output;
@@ -39,12 +39,12 @@ impl Writer {
     }
 
     /// Writes events in the order given, some at a time, and says how far that is all.
-    pub(super) fn write<'a, E: Describe + 'a>(
+    pub(super) fn write<'a, E: Describe + Addressed + 'a>(
         &mut self,
         events: impl Iterator<Item = (EventTime, &'a E)>,
         frontier: Progress,
     ) -> Result<(), Error> {
-        let wants_payloads = self.sink.wants_payloads();
+        let (wants_payloads, wants_keys) = (self.sink.wants_payloads(), self.sink.wants_keys());
         for (time, event) in events {
             if !wants_payloads {
                 self.batch.push_empty(time);
@@ -52,7 +52,10 @@ impl Writer {
                 if !std::mem::replace(&mut self.wrote_preamble, true) {
                     self.batch.push_preamble(time, event, &mut *self.encoder);
                 }
-                self.batch.push(time, event, &mut *self.encoder);
+                match wants_keys {
+                    true => self.batch.push_with_key(time, event, &mut *self.encoder),
+                    false => self.batch.push(time, event, &mut *self.encoder),
+                }
             }
             if self.batch.is_full() {
                 self.hand_over(Some(self.frontier))?;
@@ -95,6 +98,15 @@ mod tests {
         }
     }
 
+    impl Addressed for Number {
+        fn message_key(&self) -> Option<&[u8]> {
+            Some(b"number")
+        }
+        fn headers(&self, each: &mut dyn FnMut(&'static str, &[u8])) {
+            each("even", if self.0.is_multiple_of(2) { b"yes" } else { b"no" });
+        }
+    }
+
     /// How many messages there were, their bytes, and the frontier.
     type Call = (usize, Vec<u8>, Option<EventTime>);
 
@@ -128,6 +140,36 @@ mod tests {
         let lines = String::from_utf8(bytes).expect("it is text");
         let expected = (0..numbers.len()).chain([0]).map(|number| format!("{{\"number\":{number}}}\n"));
         assert_eq!(expected.collect::<String>(), lines);
+    }
+
+    /// Looks at keys and headers, or does not.
+    struct Looks(bool, Arc<Mutex<Vec<String>>>);
+
+    impl Sink for Looks {
+        fn write(&mut self, messages: &[Message<'_>], _: Option<EventTime>) -> Result<(), Error> {
+            let seen = messages.iter().map(|message| format!("{:?} {:?}", message.key, message.headers));
+            self.1.lock().expect("nobody panics").extend(seen);
+            Ok(())
+        }
+        fn wants_keys(&self) -> bool {
+            self.0
+        }
+    }
+
+    #[test]
+    fn keys_and_headers_are_for_sinks_that_want_them() {
+        let looks = |wants| {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let output = Output::json(Looks(wants, seen.clone()), Schema::new(["k"], ["v"]));
+            let mut writer = Writer::new(output, &Control::default()).expect("nothing has failed");
+            let number = Number(1);
+            writer.write([(EventTime::MIN, &number)].into_iter(), Progress::End).expect("it takes it");
+            let seen = seen.lock().expect("nobody panics").concat();
+            seen
+        };
+        assert_eq!("None []", looks(false));
+        let header = crate::Header { name: "even", value: b"no" };
+        assert_eq!(format!("{:?} {:?}", Some(b"number"), [header]), looks(true));
     }
 
     #[test]

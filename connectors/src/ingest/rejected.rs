@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidewatch_dataflows::{Describe, Event, EventTime, Fields, Offset, PartitionId};
+use tidewatch_dataflows::{Addressed, Describe, Event, EventTime, Fields, Offset, PartitionId};
 
 /// How much of a record is kept.
 pub(super) const RAW_BYTES: usize = 4096;
@@ -74,6 +74,13 @@ impl Event for Rejected {
     }
     fn shard_hash(&self) -> u64 {
         PartitionId::of(&self.source, &self.partition).hash()
+    }
+}
+
+impl Addressed for Rejected {
+    /// The name of its partition: so a broker keeps those of a partition in order.
+    fn message_key(&self) -> Option<&[u8]> {
+        Some(self.partition.as_bytes())
     }
     /// Where it was read, and what is wrong with it.
     fn headers(&self, each: &mut dyn FnMut(&'static str, &[u8])) {

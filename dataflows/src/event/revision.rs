@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::{Describe, Fields};
+use super::{Addressed, Describe, Fields};
 use crate::{Emission, EventTime, Key};
 
 /// Names something that was said of a key: stable whatever is said before or after it.
@@ -133,6 +133,13 @@ impl<O> Revision<O> {
         };
         let update = move |(value, diff)| (Emission { time, key: key.clone(), value }, time, diff);
         was.map(|was| (was, -1)).into_iter().chain(is.map(|is| (is, 1))).map(update)
+    }
+}
+
+/// The key of whom it is said: so a broker keeps the revisions of an identifier in order.
+impl<O> Addressed for Revision<O> {
+    fn message_key(&self) -> Option<&[u8]> {
+        Some(self.key.as_str().as_bytes())
     }
 }
 
