@@ -13,6 +13,8 @@ mod harness;
 mod ingest;
 #[cfg(all(feature = "kafka", target_os = "linux"))]
 mod kafka;
+#[cfg(all(feature = "kafka", target_os = "linux"))]
+mod kafka_sink;
 mod layering;
 #[cfg(target_os = "linux")]
 mod memory;

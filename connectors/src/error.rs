@@ -72,6 +72,18 @@ pub enum Error {
         /// The epoch of the other run.
         epoch: Epoch,
     },
+    /// What was written and not committed is gone, or it is not known what became of it. A run that starts from the last
+    /// checkpoint finds out, and goes on.
+    #[error(
+        "the transaction of \"{id}\" was lost: {reason}; start again from the last checkpoint, which finds out what is \
+         committed and writes the rest"
+    )]
+    TransactionLost {
+        /// Its transactional id.
+        id: String,
+        /// Why.
+        reason: String,
+    },
     /// Options that a source or sink cannot take.
     #[error(transparent)]
     Parameter(#[from] ParamError),

@@ -18,14 +18,18 @@ use crate::source::{Reader, Source};
 use crate::{lock, Error, Input};
 
 mod client;
+mod group;
 mod lost;
 mod news;
 mod reader;
 mod settings;
+mod sink;
 
 use client::Client;
+pub use group::GroupOffsets;
 use reader::KafkaReader;
 pub use settings::Settings;
+pub use sink::{Brokers, Create, KafkaSink, Topic, TransactionalKafka};
 
 /// Which topics are read.
 #[derive(Clone, Debug)]

@@ -1,9 +1,10 @@
 //! Topics of a broker, and what is written to and read from them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -83,6 +84,16 @@ impl Broker {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
         let made = block_on(self.admin().create_topics([&topic], &options)).expect("the broker answers");
         made.into_iter().for_each(|made| drop(made.expect("nobody else has a topic of this name")));
+    }
+
+    /// The settings that a topic has now.
+    pub(crate) fn settings_of(&self, topic: &str) -> BTreeMap<String, String> {
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        let asked = self.admin();
+        let described = block_on(asked.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
+        let described = described.expect("the broker answers").remove(0).expect("there is the topic");
+        let entries = described.entries.into_iter();
+        entries.map(|entry| (entry.name, entry.value.unwrap_or_default())).collect()
     }
 
     /// Removes the records of a partition before `offset`, as retention does.

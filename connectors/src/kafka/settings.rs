@@ -4,6 +4,7 @@ use std::fmt;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
 
 use crate::Error;
 
@@ -84,9 +85,12 @@ impl Settings {
     }
 }
 
-/// What the library has against the settings.
+/// What the library has against the settings, without what they are: that may be a secret.
 pub(super) fn refused(error: KafkaError) -> Error {
     let reason = match error {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_INVALID, _, name, _) => {
+            format!("\"{name}\" does not take this value")
+        }
         KafkaError::ClientConfig(_, reason, ..) => reason,
         KafkaError::ClientCreation(reason) => reason,
         error => error.to_string(),
@@ -111,6 +115,7 @@ mod tests {
         for (name, value, reason) in [
             ("fetch.mim.bytes", "1", "librdkafka: No such configuration property: \"fetch.mim.bytes\""),
             ("auto.offset.reset", "latest", "librdkafka: the source sets \"auto.offset.reset\" itself"),
+            ("fetch.min.bytes", "secret", "librdkafka: \"fetch.min.bytes\" does not take this value"),
             ("bootstrap.servers", "b:1", "librdkafka: the source sets \"bootstrap.servers\" itself"),
         ] {
             assert_eq!(reason, Settings::new("a:1", [(name, value)]).unwrap_err().to_string());
