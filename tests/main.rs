@@ -24,4 +24,5 @@ mod readme;
 mod recovery;
 mod registered;
 mod replay;
+mod schemas;
 mod underway;

@@ -208,6 +208,11 @@ pub struct SinkSpec {
 }
 
 impl SinkSpec {
+    /// The name of the JSON schema of what is written, with its version, if it is JSON.
+    pub fn schema(&self) -> Option<&'static str> {
+        (self.format == SinkFormat::Json).then(|| self.stream.schema())
+    }
+
     /// The file that it writes, if it writes one.
     pub fn path(&self) -> Option<&str> {
         match self.options.get("path") {
@@ -248,6 +253,16 @@ impl Stream {
             Self::Late => "late",
             Self::DeadLetters => "dead_letters",
             Self::Evictions => "evictions",
+        }
+    }
+
+    /// The name of the JSON schema of what it says, with its version: a file of the folder `schemas`.
+    pub fn schema(self) -> &'static str {
+        match self {
+            Self::Anomalies | Self::Verdicts => "verdict.v1",
+            Self::Provisional => "provisional.v1",
+            Self::Late | Self::DeadLetters => "rejected.v1",
+            Self::Evictions => "eviction.v1",
         }
     }
 }
