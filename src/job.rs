@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::cluster::{self, Cluster, Outcome};
 use crate::config::{PipelineFile, SinkFormat, SinkSpec, SourceSpec, Stream};
 use crate::recovery::{Recovered, Terms};
-use crate::registry::Registry;
+use crate::registry::{Registry, Written};
 use crate::Error;
 
 mod input;
@@ -192,12 +192,13 @@ impl Job {
         // Whether anything else is still wanted when the reader of standard output has gone.
         let others = self.0.recorded || self.sinks().iter().any(|sink| sink.connector != "stdout");
         let lenient = spec.connector == "stdout" && others;
+        let written = Written { pipeline: self.0.file.name.clone(), schema: spec.schema() };
         let open = move || {
             let Some(info) = registry.sinks.get(spec_.connector.as_str()) else {
                 let message = format!("no sink connector is called \"{}\"", spec_.connector);
                 return Err(tidewatch_connectors::Error::Configuration(message));
             };
-            let sink = (info.construct)(&spec_.options)?;
+            let sink = (info.construct)(&spec_.options, &written)?;
             let SinkSpec { stream, connector, .. } = &spec_;
             info!(?stream, connector, path = spec_.path(), "opened sink");
             Ok(if lenient { Box::new(Lenient::new(sink)) } else { sink })

@@ -62,8 +62,17 @@ pub struct SourceContext {
 /// Makes a source from checked options.
 pub type ConstructSource = dyn Fn(&Params, &SourceContext) -> Result<Arc<dyn Source>, Error> + Send + Sync;
 
+/// What is written to a sink.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The name of the pipeline that writes.
+    pub pipeline: String,
+    /// Its schema, as in `verdict.v1`, if it is written as JSON.
+    pub schema: Option<&'static str>,
+}
+
 /// Makes a sink from checked options.
-pub type ConstructSink = dyn Fn(&Params) -> Result<Box<dyn Sink>, Error> + Send + Sync;
+pub type ConstructSink = dyn Fn(&Params, &Written) -> Result<Box<dyn Sink>, Error> + Send + Sync;
 
 /// What a sink needs to know beside its options so that its output becomes visible in transactions.
 #[derive(Clone)]
@@ -76,8 +85,8 @@ pub struct SinkContext {
     pub incarnation: u64,
 }
 
-/// A stream of a pipeline with the checked options of the sink that it goes to.
-pub type SinkStream<'a> = (&'a str, &'a Params);
+/// The schema of a stream, if it is written as JSON, with the checked options of the sink that it goes to.
+pub type SinkStream<'a> = (Option<&'static str>, &'a Params);
 
 /// Makes a sink whose output becomes visible in transactions, of streams that were told to go together.
 pub type ConstructTransactional =
@@ -124,6 +133,8 @@ pub struct SinkInfo {
     pub name: &'static str,
     /// Its options.
     pub parameters: Vec<Parameter>,
+    /// What it has against options that are right one by one; opens nothing.
+    pub check: fn(&Params) -> Result<(), Error>,
     /// Makes one.
     pub construct: Arc<ConstructSink>,
     /// How its output becomes visible in transactions, if it can; a pipeline with a `[checkpoint]` uses it.

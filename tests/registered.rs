@@ -79,7 +79,8 @@ fn registry(sink: &MemorySink) -> Registry {
     registry.sinks.add(SinkInfo {
         name: "bus",
         parameters: vec![NAME],
-        construct: Arc::new(move |options| {
+        check: |_| Ok(()),
+        construct: Arc::new(move |options, _| {
             assert_eq!("alarms", options.value::<&str>("topic"));
             Ok(Box::new(sink.clone()))
         }),

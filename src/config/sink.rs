@@ -26,6 +26,7 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<Placed>
     let owner = Owner { name: format!("connector {written:?}"), word: "option", declared: &info.parameters };
     let given = owner.read(reader, options, at)?;
     finished?;
+    (info.check)(&given.params).map_err(|error| given.refused(reader, &error))?;
     let (place, options) = (given.place("path"), given.params);
     Ok((place, SinkSpec { stream: stream?, connector: info.name.to_owned(), options, format: format? }))
 }

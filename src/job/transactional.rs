@@ -110,7 +110,7 @@ impl Grouped<'_> {
         incarnation: u64,
     ) -> Result<Vec<Arc<dyn TransactionalSink>>, Error> {
         let open = |(transactional, specs): &(&Transactional, Vec<&SinkSpec>)| {
-            let streams: Vec<_> = specs.iter().map(|spec| (spec.stream.name(), &spec.options)).collect();
+            let streams: Vec<_> = specs.iter().map(|spec| (spec.schema(), &spec.options)).collect();
             let store = within(store.clone(), format!("sinks/{:016x}/", identity(transactional, specs)));
             let context = SinkContext { job: job.to_owned(), store, incarnation };
             Ok((transactional.construct)(&streams, &context)?)

@@ -106,6 +106,7 @@ pub(super) fn sinks() -> Catalogue<SinkInfo> {
         sink("stdout", vec![], |_| Ok(Box::new(Stdout::new()))),
         sink("stderr", vec![], |_| Ok(Box::new(Stderr::new()))),
         sink("blackhole", vec![], |_| Ok(Box::new(Blackhole::default()))),
+        kafka::sink(),
     ];
     infos.into_iter().collect()
 }
@@ -115,7 +116,13 @@ fn sink(
     parameters: Vec<Parameter>,
     construct: fn(&Params) -> Result<Box<dyn Sink>, Error>,
 ) -> SinkInfo {
-    SinkInfo { name, parameters, construct: Arc::new(construct), transactional: None }
+    SinkInfo {
+        name,
+        parameters,
+        check: |_| Ok(()),
+        construct: Arc::new(move |options, _| construct(options)),
+        transactional: None,
+    }
 }
 
 const fn flag(name: &'static str, doc: &'static str) -> Parameter {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use tidewatch_connectors::{Error, Source};
+use tidewatch_connectors::{Error, Sink, Source, TransactionalSink};
 use tidewatch_dataflows::params::{Kind, Literal, Parameter, Params};
 
-use super::{SourceContext, SourceInfo};
+use super::{SinkContext, SinkInfo, SinkStream, SourceContext, SourceInfo, Transactional, Written};
 
 pub(super) fn source() -> SourceInfo {
     let never = Literal::Text("never");
@@ -52,10 +52,88 @@ pub(super) fn source() -> SourceInfo {
     }
 }
 
+pub(super) fn sink() -> SinkInfo {
+    SinkInfo {
+        name: "kafka",
+        parameters: vec![
+            Parameter::required("brokers", Kind::Text, "where brokers are, as in \"one:9092,two:9092\""),
+            Parameter::required("topic", Kind::Text, "the topic to write to"),
+            Parameter::optional(
+                "create",
+                Kind::Table,
+                "how to make the topic if it is not there, as in { partitions = 3, replication = 1, retention = \"7d\" }",
+            ),
+            Parameter::with_default(
+                "shards",
+                Kind::Integer(1, 1024),
+                Literal::Integer(4),
+                "how many transactions there are at a time; it stays the same as long as the job lives",
+            ),
+            Parameter::optional(
+                "progress_topic",
+                Kind::Text,
+                "the compacted topic that holds how far output is complete, by default NAME-progress",
+            ),
+            Parameter::optional(
+                "librdkafka",
+                Kind::Table,
+                "further settings of the clients, as in { \"compression.codec\" = \"zstd\" }",
+            ),
+        ],
+        check: check_sink,
+        construct: Arc::new(construct_sink),
+        transactional: Some(Transactional {
+            together_by: Some("brokers"),
+            construct: Arc::new(construct_transactional),
+        }),
+    }
+}
+
+#[cfg(not(feature = "kafka"))]
+fn check_sink(_: &Params) -> Result<(), Error> {
+    Err(Error::Configuration(MISSING.to_owned()))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn construct_sink(_: &Params, _: &Written) -> Result<Box<dyn Sink>, Error> {
+    Err(Error::Configuration(MISSING.to_owned()))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn construct_transactional(
+    _: &[SinkStream<'_>],
+    _: &SinkContext,
+) -> Result<Arc<dyn TransactionalSink>, Error> {
+    Err(Error::Configuration(MISSING.to_owned()))
+}
+
+#[cfg(feature = "kafka")]
+fn check_sink(options: &Params) -> Result<(), Error> {
+    use tidewatch_connectors::kafka::TransactionalKafka;
+    TransactionalKafka::from_params("", 0, &[(None, options)]).map(drop)
+}
+
+#[cfg(feature = "kafka")]
+fn construct_transactional(
+    streams: &[SinkStream<'_>],
+    context: &SinkContext,
+) -> Result<Arc<dyn TransactionalSink>, Error> {
+    use tidewatch_connectors::kafka::TransactionalKafka;
+    Ok(Arc::new(TransactionalKafka::from_params(&context.job, context.incarnation, streams)?))
+}
+
+#[cfg(feature = "kafka")]
+fn construct_sink(options: &Params, written: &Written) -> Result<Box<dyn Sink>, Error> {
+    use tidewatch_connectors::kafka::KafkaSink;
+    Ok(Box::new(KafkaSink::from_params(&written.pipeline, written.schema, options)?))
+}
+
+#[cfg(not(feature = "kafka"))]
+const MISSING: &str = "connector \"kafka\" needs the feature \"kafka\", without which this program was built";
+
 #[cfg(not(feature = "kafka"))]
 fn construct(_: &Params, _: &SourceContext) -> Result<Arc<dyn Source>, Error> {
-    let reason = "connector \"kafka\" needs the feature \"kafka\", without which this program was built";
-    Err(Error::Configuration(reason.to_owned()))
+    Err(Error::Configuration(MISSING.to_owned()))
 }
 
 #[cfg(feature = "kafka")]
