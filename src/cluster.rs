@@ -282,7 +282,8 @@ fn drive(worker: &mut Worker, control: &Control) {
     // A worker that is done keeps nobody waiting who is interrupted.
     control.freeze();
     if control.interrupted() {
-        let is_done = || control.failed() || (control.drained(worker.peers()) && control.is_saved());
+        let peers = worker.peers();
+        let is_done = || control.failed() || (control.drained(peers) && control.is_saved());
         while !is_done() {
             control.step(worker, Duration::from_millis(1));
         }

@@ -153,8 +153,8 @@ impl Scribe {
 struct Writing {
     scribe: Scribe,
     notes: Inbox<Note>,
-    /// Told what state consists of, after each manifest.
-    written: Sender<Vec<ObjectRef>>,
+    /// Told of each manifest.
+    written: Sender<()>,
 }
 
 impl Task for Writing {
@@ -173,7 +173,7 @@ impl Task for Writing {
                 Some(Note::Commit { boundary, positions, objects, is_savepoint, kept }) => {
                     self.scribe.commit(boundary, positions, objects, is_savepoint)?;
                     // What looks after the store may have ended, in haste.
-                    let _ = self.written.send(self.scribe.objects.clone());
+                    let _ = self.written.send(());
                     decided.push(kept);
                 }
                 Some(Note::Replace(plan, merged)) => {

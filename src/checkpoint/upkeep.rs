@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::keeper::{Note, Shared};
 use super::retention::Retention;
-use super::{compaction, ObjectRef};
+use super::{compaction, reader::manifests};
 
 /// How many checkpoints are kept that every sink has passed, in case that the newest is damaged.
 const SPARE: usize = 2;
@@ -22,8 +22,8 @@ pub(super) struct Upkeep {
     pub(super) epoch: Epoch,
     pub(super) workers: usize,
     pub(super) control: Control,
-    /// What state consists of, after each manifest.
-    pub(super) manifests: Inbox<Vec<ObjectRef>>,
+    /// Told after each manifest.
+    pub(super) manifests: Inbox<()>,
     /// Where merged objects go.
     pub(super) keeper: Weak<Shared>,
 }
@@ -40,8 +40,10 @@ impl Upkeep {
         Ok(())
     }
 
-    fn merge(&self, objects: &[ObjectRef]) -> Result<(), Error> {
-        let Some(plan) = compaction::plan(objects, self.workers) else { return Ok(()) };
+    /// Merges objects of the newest manifest: nobody else removes them.
+    fn merge(&self) -> Result<(), Error> {
+        let objects = manifests(&self.store)?.pop().map(|newest| newest.objects).unwrap_or_default();
+        let Some(plan) = compaction::plan(&objects, self.workers) else { return Ok(()) };
         let merged = plan.compact(&*self.store, self.epoch)?;
         debug!(inputs = plan.inputs().len(), bytes = merged.as_ref().map(|one| one.bytes), "merged objects");
         if let Some(keeper) = self.keeper.upgrade() {
@@ -53,18 +55,16 @@ impl Upkeep {
 
 impl Task for Upkeep {
     fn step(&mut self, _now: Duration, haste: bool) -> Result<Next, Error> {
-        let mut newest = None;
-        while let Some(objects) = self.manifests.take_if(|_| true) {
-            newest = Some(objects);
+        let mut is_due = false;
+        while self.manifests.take_if(|()| true).is_some() {
+            is_due = true;
         }
-        match newest {
-            Some(objects) if !haste => {
-                self.remove()?;
-                self.merge(&objects)?;
-                Ok(Next::Now)
-            }
-            _ => Ok(self.manifests.rest()),
+        if !is_due || haste {
+            return Ok(self.manifests.rest());
         }
+        self.remove()?;
+        self.merge()?;
+        Ok(Next::Now)
     }
 
     fn wait(&mut self, limit: Duration) {
