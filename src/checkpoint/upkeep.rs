@@ -40,10 +40,11 @@ impl Upkeep {
         Ok(())
     }
 
-    /// Merges objects of the newest manifest: nobody else removes them.
+    /// Merges objects of the newest manifest of this run: nobody else removes them.
     fn merge(&self) -> Result<(), Error> {
-        let objects = manifests(&self.store)?.pop().map(|newest| newest.objects).unwrap_or_default();
-        let Some(plan) = compaction::plan(&objects, self.workers) else { return Ok(()) };
+        let newest = manifests(&self.store)?.into_iter().rfind(|manifest| manifest.epoch == self.epoch);
+        let Some(newest) = newest else { return Ok(()) };
+        let Some(plan) = compaction::plan(&newest.objects, self.workers) else { return Ok(()) };
         let merged = plan.compact(&*self.store, self.epoch)?;
         debug!(inputs = plan.inputs().len(), bytes = merged.as_ref().map(|one| one.bytes), "merged objects");
         if let Some(keeper) = self.keeper.upgrade() {
