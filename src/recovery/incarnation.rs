@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tidewatch_connectors::store::{self, within, Lock, Log, Store};
 use tidewatch_connectors::Control;
@@ -13,6 +14,21 @@ use crate::Error;
 
 /// What the names of the objects begin with that stand for incarnations.
 const INCARNATIONS: &str = "incarnations/";
+
+/// How long a run may take to go that was killed a moment ago.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Locks a store, if that is possible within so long.
+fn lock(url: &str, patience: Duration) -> Result<Option<Lock>, Error> {
+    let start = Instant::now();
+    loop {
+        let lock = store::lock(url)?;
+        if lock.is_some() || start.elapsed() >= patience {
+            return Ok(lock);
+        }
+        thread::sleep(LOOK);
+    }
+}
 
 /// On which terms a run starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,7 +67,7 @@ impl Incarnation {
     pub(super) fn enter(url: &str, terms: Terms, hash: u64) -> Result<(Self, Option<Lock>), Error> {
         let store = store::open(url)?;
         let newest = Self::newest(&store)?;
-        let lock = store::lock(url)?;
+        let lock = lock(url, if terms.take_over { Duration::ZERO } else { PATIENCE })?;
         if lock.is_none() {
             let holder = newest.as_ref().map(Self::holder).transpose()?.flatten();
             let holder = holder.map(|began| format!(" (process {} on {})", began.process, began.host));
