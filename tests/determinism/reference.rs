@@ -26,12 +26,11 @@ struct Chronicle;
 type Past = (u64, Option<EventTime>);
 
 impl Chronicle {
-    fn note(past: &mut Past, what: u64, time: EventTime, value: f64) -> (EventTime, f64) {
+    fn note(past: &mut Past, what: u64, time: EventTime, value: f64) -> f64 {
         let event = [what, time.micros() as u64, value.to_bits()].map(u64::to_le_bytes).concat();
         past.0 = xxh3_64_with_seed(&event, past.0);
-        let delay = if past.0 & 1 == 0 { 0 } else { (past.0 >> 8) % 30_000 };
         // A number that no format rounds.
-        (time.saturating_add(Span::from_micros(delay as i64)), (past.0 >> 32) as f64)
+        (past.0 >> 32) as f64
     }
 
     fn after(time: EventTime, past: &Past, least: u64) -> EventTime {
@@ -54,8 +53,7 @@ impl Logic for Chronicle {
         input: &Record,
         out: &mut impl FnMut(EventTime, f64),
     ) {
-        let (at, value) = Self::note(past, 1, time, input.values[0]);
-        out(at, value);
+        out(time, Self::note(past, 1, time, input.values[0]));
         match past.0 % 4 {
             0 => past.1 = None,
             1 => {}
@@ -68,8 +66,7 @@ impl Logic for Chronicle {
         past.1
     }
     fn on_time(&self, past: &mut Past, time: EventTime, out: &mut impl FnMut(EventTime, f64)) {
-        let (at, value) = Self::note(past, 2, time, 0.0);
-        out(at, value);
+        out(time, Self::note(past, 2, time, 0.0));
         past.1 = (!past.0.is_multiple_of(3)).then(|| Self::after(time, past, 1));
     }
     fn on_end(&self, past: &mut Past, out: &mut impl FnMut(EventTime, f64)) {
