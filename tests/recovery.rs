@@ -9,7 +9,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::cluster::processes::{start, until, Observed, SOON};
+use crate::cluster::processes::{signal, start, until, Observed, SOON};
 use crate::harness::program::{interrupt, read, PROGRAM};
 
 /// How many records there are: more than a run reads before it is killed.
@@ -186,10 +186,14 @@ fn a_second_run_is_refused_and_one_that_takes_over_ends_the_first() {
     let (folder, file) = durable(RECORDS);
     let mut first = run(&file, &["--quiet"]);
     await_checkpoints(&folder, 1, 1);
+    // It lives, and knows of nothing.
+    signal(first.child.id(), "STOP");
     let refused = run(&file, &[]).end(SOON);
     assert_eq!(Some(1), refused.code, "{refused:?}");
     assert!(refused.err.contains("another run of the job lives (process "), "{refused:?}");
     let second = run(&file, &["--take-over"]).end(3 * SOON);
+    assert_same(&expected, &folder, &format!("{second:?}"));
+    signal(first.child.id(), "CONT");
     let first = first.end(SOON);
     assert_eq!((Some(4), Some(0)), (first.code, second.code), "{first:?} {second:?}");
     assert!(first.err.contains("another run of this job has started"), "{first:?}");
