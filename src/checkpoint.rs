@@ -2,7 +2,7 @@
 //!
 //! A *manifest* is an entry of the job's log: a boundary, the position of each partition, and the objects that together are
 //! the state. A checkpoint writes an [`Object`] per worker, of what [changed](Changes), and then a manifest with the objects
-//! of the one before it. [Compaction](compaction) merges objects, [retention](retention) removes what nobody needs any more,
+//! of the one before it. [`compaction`] merges objects, [`retention`] removes what nobody needs any more,
 //! and [`Checkpoint`] reads it all again.
 
 mod changes;

@@ -4,10 +4,10 @@
 //! below which there is nothing, and the *deltas* all others. Two things call for a merge:
 //!
 //! * **Room.** A delta may replace all that it says, and an eviction replaces a key of the base. So at least the base, less the
-//!   share of its keys that was evicted, is alive; if all objects together are more than [`ROOM`] times that, they are merged
+//!   share of its keys that was evicted, is alive; if all objects together are more than `ROOM` times that, they are merged
 //!   into one, without evictions. The state grows by half before it is written once more, so a key that does not
 //!   change is written a constant number of times.
-//! * **Number.** Past [`CHAIN`] objects the newest are merged: as many as keep each object at least twice as large as all that
+//! * **Number.** Past `CHAIN` objects the newest are merged: as many as keep each object at least twice as large as all that
 //!   came after it together. So a change is written about as often as the logarithm of base by delta says.
 //!
 //! After a change of the number of workers, an object counts for key groups of several of them. Each worker's share is
