@@ -38,22 +38,22 @@ pub struct Retention {
 impl Retention {
     /// What may go, of a log with these entries and of the objects of state with these names.
     pub fn plan(&self, entries: &[(u64, Body)], objects: &[String]) -> Removal {
-        let mut manifests: Vec<_> = entries
+        // In the order of the log, not of their boundaries: a run that went on from an older one, because the newest was
+        // damaged, saves at boundaries below those of the run before it, and what it saves is newer all the same.
+        let manifests: Vec<_> = entries
             .iter()
             .filter_map(|(number, body)| match body {
                 Body::Manifest(manifest) => Some((*number, manifest)),
                 _ => None,
             })
             .collect();
-        manifests.sort_by_key(|(number, manifest)| (manifest.boundary, *number));
-        let passed = manifests.iter().filter(|(_, manifest)| manifest.boundary <= self.committed).count();
+        let passed =
+            manifests.iter().enumerate().filter(|(_, (_, manifest))| manifest.boundary <= self.committed);
+        let passed: Vec<_> = passed.map(|(at, _)| at).collect();
         // Without a manifest that all shards have passed, a run starts from the beginning of the log.
-        let first = passed.checked_sub(self.spare.max(1));
+        let first = passed.len().checked_sub(self.spare.max(1)).map(|at| passed[at]);
         let (dropped, kept) = manifests.split_at(first.unwrap_or(0));
-        let below = match passed {
-            0 => 0,
-            _ => self.below(entries, kept),
-        };
+        let below = if passed.is_empty() { 0 } else { self.below(entries, kept) };
         let names = |manifests: &[(u64, &Manifest)]| -> BTreeSet<String> {
             let objects = manifests.iter().flat_map(|(_, manifest)| &manifest.objects);
             objects.map(|object| object.name.clone()).collect()
@@ -69,7 +69,7 @@ impl Retention {
 
     /// The number of the first entry that must stay.
     fn below(&self, entries: &[(u64, Body)], kept: &[(u64, &Manifest)]) -> u64 {
-        let Some(first) = kept.iter().map(|(number, _)| *number).min() else { return 0 };
+        let Some((first, _)) = kept.first().copied() else { return 0 };
         let is_needed = |body: &Body| kept.iter().any(|(_, manifest)| !subsumes(manifest, body));
         let needed = entries.iter().find(|(number, body)| *number < first && is_needed(body));
         needed.map_or(first, |(number, _)| *number)

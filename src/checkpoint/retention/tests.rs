@@ -83,6 +83,22 @@ fn manifests_are_kept_back_to_the_newest_that_all_shards_have_passed() {
 }
 
 #[test]
+fn what_follows_in_the_log_is_newer_whatever_its_boundary() {
+    let objects: Vec<_> = (0..4).map(|seed| object(1 + seed / 2, 10, seed)).collect();
+    let of = |seeds: &[usize]| seeds.iter().map(|seed| objects[*seed].clone()).collect::<Vec<_>>();
+    // The second of the first run is damaged, so the second run went on from the first one.
+    let entries = numbered(vec![
+        manifest(1, 10, vec![], of(&[0])),
+        manifest(1, 90, vec![], of(&[1])),
+        manifest(2, 20, vec![], of(&[0, 2])),
+        manifest(2, 30, vec![], of(&[0, 2, 3])),
+    ]);
+    let names: Vec<_> = objects.iter().map(|object| object.name.clone()).collect();
+    let expected = Removal { below: 3, objects: vec![names[1].clone()] };
+    assert_eq!(expected, retention(2, 99, 1).plan(&entries, &names));
+}
+
+#[test]
 fn what_a_manifest_does_not_say_stays() {
     let at = |offset, watermark| manifest(1, 10, vec![position(1, offset, watermark)], vec![]);
     for (before, manifest, below) in [
@@ -112,7 +128,10 @@ fn objects_of_no_manifest_go_when_their_run_is_over() {
 /// What happens to a job, in the order of its log.
 #[derive(Clone, Debug)]
 enum Event {
-    Starts,
+    /// From so many checkpoints before the newest.
+    Starts {
+        back: i64,
+    },
     Decides {
         number: u8,
         forward: u64,
@@ -130,7 +149,7 @@ enum Event {
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
-        1 => Just(Event::Starts),
+        1 => (0..3i64).prop_map(|back| Event::Starts { back }),
         4 => (0..3u8, 0..3u64, 0..9i64)
             .prop_map(|(number, forward, watermark)| Event::Decides { number, forward, watermark }),
         1 => (0..3u8).prop_map(|number| Event::Joins { number }),
@@ -146,8 +165,9 @@ fn log_of(events: &[Event]) -> (Vec<(u64, Body)>, u64) {
     let mut bodies = Vec::new();
     for (seed, event) in (0..).zip(events) {
         bodies.push(match *event {
-            Event::Starts => {
+            Event::Starts { back } => {
                 epoch += 1;
+                boundary -= (3 * back).min(boundary);
                 began()
             }
             Event::Decides { number, forward, watermark } => {
