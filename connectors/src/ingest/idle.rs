@@ -92,10 +92,12 @@ impl Standings {
         self.own.newest = self.own.newest.max(feed.newest());
     }
 
-    /// Sees which of this worker's partitions are silent: those without a record for as long as `idle`.
-    pub(super) fn look(&mut self, feeds: &[Feed], now: Instant, idle: Option<Duration>) {
+    /// Sees which of this worker's partitions are silent: those without a record for as long as `idle`. One whose watermark is
+    /// below `floor` is not: an earlier run has read more of it, and what became of that may be committed.
+    pub(super) fn look(&mut self, feeds: &[Feed], now: Instant, idle: Option<Duration>, floor: EventTime) {
         let is_quiet = |feed: &Feed| idle.is_some_and(|idle| now.duration_since(feed.quiet_since) >= idle);
-        let is_silent = |feed: &Feed| !feed.is_ready() && !feed.is_replaying() && is_quiet(feed);
+        let is_behind = |feed: &Feed| feed.is_replaying() || feed.watermark() < floor;
+        let is_silent = |feed: &Feed| !feed.is_ready() && !is_behind(feed) && is_quiet(feed);
         self.silent = feeds.iter().map(is_silent).collect();
         let active = feeds.iter().zip(&self.silent).filter(|(_, silent)| !**silent);
         self.own.lowest = active.map(|(feed, _)| feed.watermark()).min();
@@ -103,11 +105,10 @@ impl Standings {
         self.table.note(self.own);
     }
 
-    /// Has the watermarks of silent partitions forced up, none to below `floor`.
+    /// Has the watermarks of silent partitions forced up.
     pub(super) fn decide(
         &mut self,
         feeds: &mut [Feed],
-        floor: EventTime,
         journal: &dyn Journal,
         waker: &SyncActivator,
     ) -> Result<(), Error> {
@@ -123,7 +124,7 @@ impl Standings {
             (None, _) => return Ok(()),
         };
         for (feed, _) in feeds.iter_mut().zip(&self.silent).filter(|(_, silent)| **silent) {
-            feed.force(target.max(floor), journal, waker)?;
+            feed.force(target, journal, waker)?;
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ impl Position {
 pub struct Resume {
     /// What is earlier is in the state already; [`EventTime::MIN`] if there is none.
     pub boundary: EventTime,
-    /// No new decision puts a watermark below it: what is earlier may have been committed.
+    /// No new decision is taken about a partition whose watermark is below it: what is earlier may have been committed.
     pub floor: EventTime,
     /// Each partition that is read.
     pub positions: Vec<Position>,

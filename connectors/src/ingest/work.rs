@@ -57,7 +57,7 @@ pub(super) struct Work {
     pub(super) standings: Standings,
     pub(super) idle: Option<Duration>,
     pub(super) journal: Arc<dyn Journal>,
-    /// No decision puts a watermark below it.
+    /// Nothing is decided about a partition whose watermark is below it.
     pub(super) floor: EventTime,
     /// The highest watermark of the partitions that have ended, and for when it is said.
     pub(super) end: EventTime,
@@ -127,8 +127,8 @@ impl Work {
 
     /// Sees to it that partitions that have been silent for long hold nobody back.
     fn look_for_silence(&mut self, now: Instant) -> Result<(), Error> {
-        self.standings.look(&self.feeds, now, self.idle);
-        self.standings.decide(&mut self.feeds, self.floor, self.journal.as_ref(), &self.waker)?;
+        self.standings.look(&self.feeds, now, self.idle, self.floor);
+        self.standings.decide(&mut self.feeds, self.journal.as_ref(), &self.waker)?;
         let mut output = self.ports.standings.activate();
         output.session(&CapabilitySet::new()).give_iterator(self.standings.tell());
         Ok(())
