@@ -17,7 +17,7 @@ use std::time::Duration;
 use tidewatch_connectors::egress::Shards;
 use tidewatch_connectors::ingest::{Position, Resume};
 use tidewatch_connectors::store::{Entry, Epoch, Lock, Log, Store};
-use tidewatch_connectors::{Control, Error as ConnectorError, Input, TransactionalSink};
+use tidewatch_connectors::{Control, Error as ConnectorError, Input, Progress, TransactionalSink};
 use tidewatch_dataflows::EventTime;
 use tracing::{info, warn};
 
@@ -198,7 +198,11 @@ impl Who<'_> {
         let manifests = plan::manifests(&entries.0).filter(|(_, manifest)| reach.allows(manifest));
         let manifest = { manifests }.find(|(_, manifest)| is_intact(store, manifest));
         let mut plan = Plan::from(self.hash, manifest, reach, &entries.0);
-        let newcomers = newcomers(inputs, &plan)?;
+        // Once a shard has committed the end, nothing can follow it.
+        let newcomers = match reach.highest {
+            Progress::End => Vec::new(),
+            Progress::Below(_) => newcomers(inputs, &plan)?,
+        };
         if !newcomers.is_empty() {
             plan.positions.extend(newcomers.iter().cloned());
             entries.append(log, epoch, Body::Joined(newcomers))?;
@@ -252,15 +256,15 @@ impl Entries {
             let body = Body::decode(&entry)?;
             self.0.push((entry, body));
         }
+        // What others wrote before an own entry may be read after it.
+        self.0.sort_by_key(|(entry, _)| entry.number);
         Ok(())
     }
 
     /// Appends an entry, which nobody reads again to this process.
     fn append(&mut self, log: &mut Log, epoch: Epoch, body: Body) -> Result<(), Error> {
-        let encoded = body.encode();
-        let number = log.append(epoch, &encoded)?;
-        self.0.push((Entry { number, epoch, body: encoded }, body));
-        Ok(())
+        let number = log.append(epoch, &body.encode())?;
+        self.add(vec![Entry { number, epoch, body: body.encode() }])
     }
 
     /// The checkpoint in an entry.

@@ -81,8 +81,10 @@ impl Plan {
             Progress::Below(time) => time,
             Progress::End => EventTime::MAX.floor_ms(),
         };
-        let boundary = manifest.map_or(EventTime::MIN, |(_, manifest)| manifest.boundary);
-        let (manifest, floor) = (manifest.map(|(number, _)| number), committed.max(boundary));
+        // A later run may choose any of them.
+        let saved = manifests(log).map(|(_, manifest)| manifest.boundary).max();
+        let floor = saved.map_or(committed, |saved| saved.max(committed));
+        let manifest = manifest.map(|(number, _)| number);
         Self { hash, manifest, floor, positions, has_ended: reach.has_ended() }
     }
 
