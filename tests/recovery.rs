@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use xxhash_rust::xxh3::xxh3_64;
@@ -14,6 +14,9 @@ use crate::harness::program::{interrupt, read, PROGRAM};
 
 /// How many records there are: more than a run reads before it is killed.
 const RECORDS: usize = 300_000;
+
+/// More than a run reads while two commands ask it for something.
+const MANY: usize = 3 * RECORDS;
 
 /// What each run writes.
 const STREAMS: [&str; 4] = ["anomalies", "verdicts", "late", "dead_letters"];
@@ -119,7 +122,10 @@ fn assert_same(expected: &[String], folder: &TempDir, told: &str) {
 
 /// Kills runs of one job again and again, each at a random moment, until one comes to its end.
 fn lives(seed: u64, records: usize, arguments: &[&[&str]]) {
+    let start = Instant::now();
     let expected = undisturbed(records);
+    // So that it takes several lives on a machine of any speed.
+    let longest = start.elapsed().as_millis() as u64 / 5;
     let (folder, file) = durable(records);
     let mut random = Random(seed);
     let mut told = String::new();
@@ -128,7 +134,7 @@ fn lives(seed: u64, records: usize, arguments: &[&[&str]]) {
         assert!(life < 200, "seed {seed} has no end: {told}");
         let arguments = random.one_of(arguments);
         let mut run = run(&file, arguments);
-        let moment = Duration::from_millis(50 + random.below(1500));
+        let moment = Duration::from_millis(50 + random.below(longest.max(1)));
         let is_last = life > 30;
         if !is_last {
             thread::sleep(moment);
@@ -270,7 +276,7 @@ fn the_example_goes_on_after_a_kill() {
 
 #[test]
 fn a_job_that_is_stopped_at_a_savepoint_goes_on_with_another_pipeline() {
-    let (folder, file) = durable(RECORDS);
+    let (folder, file) = durable(MANY);
     let mut first = run(&file, &[]);
     await_checkpoints(&folder, 1, 1);
     let ask = |arguments: &[&str]| {
@@ -290,7 +296,7 @@ fn a_job_that_is_stopped_at_a_savepoint_goes_on_with_another_pipeline() {
     // Nothing is said again, and nothing is left out.
     let after = read(&folder, "verdicts");
     assert!(after.starts_with(&before) && after.len() > before.len());
-    assert_eq!(undisturbed(RECORDS)[1].lines().count(), after.lines().count());
+    assert_eq!(undisturbed(MANY)[1].lines().count(), after.lines().count());
     assert_eq!(Some(2), ask(&[]).code);
 }
 
