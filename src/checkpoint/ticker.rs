@@ -16,6 +16,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::{Scope, StreamVec};
+use tracing::debug;
 
 /// How much wall time the horizon is ahead of the frontier.
 const LEAD: Duration = Duration::from_millis(10);
@@ -113,6 +114,7 @@ impl Commits {
 }
 
 fn announce(port: &mut Port<Announced>, held: &Capability<EventTime>, boundary: Boundary, peers: u64) {
+    debug!(?boundary, "announced a checkpoint");
     let all = (0..peers).map(|worker| (worker, boundary));
     port.activate().session(held).give_iterator(all);
 }
@@ -126,11 +128,13 @@ struct Pace {
     last: Option<(EventTime, Instant)>,
     /// Event time per wall time, at the last three measurements; a jump of hours spoils one, so their median counts.
     speeds: [f64; 3],
+    /// How often in a row a boundary was due when the frontier had passed the horizon already.
+    missed: u32,
 }
 
 impl Pace {
     fn new(every: Duration, announced: Option<EventTime>) -> Self {
-        Self { every, announced, ticked: None, last: None, speeds: [1.0; 3] }
+        Self { every, announced, ticked: None, last: None, speeds: [1.0; 3], missed: 0 }
     }
 
     /// The boundary to announce now, if there is one: the horizon.
@@ -147,6 +151,7 @@ impl Pace {
         let is_due = is_free && (is_asked || now.duration_since(ticked) >= self.every);
         // One that has been passed can no longer be announced.
         let is_ahead = horizon > frontier && self.announced.is_none_or(|announced| announced < horizon);
+        self.missed = if is_due && !is_ahead { self.missed + 1 } else { 0 };
         (is_due && is_ahead).then(|| {
             (self.ticked, self.announced) = (Some(now), Some(horizon));
             horizon
@@ -170,7 +175,9 @@ impl Pace {
     fn horizon(&self, frontier: EventTime, horizon: EventTime) -> EventTime {
         let mut speeds = self.speeds;
         speeds.sort_unstable_by(f64::total_cmp);
-        let lead = Span::from_micros((speeds[1] * LEAD.as_micros() as f64) as i64).max(LEAST);
+        // A worker whose steps take longer than the lead would pass every horizon before it looks.
+        let further = f64::from(1 << self.missed.min(16));
+        let lead = Span::from_micros((speeds[1] * further * LEAD.as_micros() as f64) as i64).max(LEAST);
         let half = Span::from_micros(lead.micros() / 2);
         let is_far = frontier.saturating_add(half) < horizon && self.announced != Some(horizon);
         match is_far {
@@ -203,6 +210,21 @@ mod tests {
         for (now, boundary) in announced {
             assert!(at(now as i64) < boundary && boundary <= at(now as i64 + 66));
         }
+    }
+
+    #[test]
+    fn steps_that_take_longer_than_the_lead_do_not_put_boundaries_off() {
+        let (start, ms) = (Instant::now(), Duration::from_millis);
+        let mut pace = Pace::new(ms(50), None);
+        let (mut horizon, mut announced) = (EventTime::MIN, None);
+        for step in 0..20 {
+            // Half an hour of event time in a step of 100 ms, of which the lead is a tenth.
+            let frontier = EventTime::from_secs(1800 * step).unwrap();
+            announced =
+                announced.or(pace.look(frontier, horizon, true, false, start + ms(100 * step as u64)));
+            horizon = pace.horizon(frontier, horizon);
+        }
+        assert!(announced.is_some());
     }
 
     #[test]
