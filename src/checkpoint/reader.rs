@@ -82,19 +82,15 @@ impl Checkpoint {
     }
 }
 
-/// The manifests of a store's log, the oldest boundary first.
+/// The manifests of a store's log, the oldest first: a run that went on from an older one saves at lower boundaries than the run
+/// before it, and what it saves counts.
 pub(super) fn manifests(store: &Arc<dyn Store>) -> Result<Vec<Manifest>, Error> {
     let (_, entries) = Log::open(store.clone(), LOG)?;
-    let mut manifests: Vec<_> = Body::decode_all(&entries)?
-        .into_iter()
-        .filter_map(|(_, body)| match body {
-            Body::Manifest(manifest) => Some(manifest),
-            _ => None,
-        })
-        .collect();
-    // Of one boundary, that of the newest run counts, which is the last one.
-    manifests.sort_by_key(|manifest| manifest.boundary);
-    Ok(manifests)
+    let manifests = Body::decode_all(&entries)?.into_iter().filter_map(|(_, body)| match body {
+        Body::Manifest(manifest) => Some(manifest),
+        _ => None,
+    });
+    Ok(manifests.collect())
 }
 
 #[cfg(test)]
