@@ -61,8 +61,15 @@ impl Job {
     ///
     /// # Errors
     ///
-    /// What a source, format or detector has against its parameters.
+    /// What a source, format or detector has against its parameters; [`Error::Usage`] if keyed state is observed, but the
+    /// pipeline has no `[checkpoint]`.
     pub fn new(file: PipelineFile, registry: &Registry) -> Result<Self, Error> {
+        if file.checkpoint.is_none() && !registry.observers().is_empty() {
+            let path = &file.path;
+            let reason =
+                "the keyed state that this program observes is that of checkpoints: add a [checkpoint]";
+            return Err(Error::Usage(format!("{path}: {reason}")));
+        }
         let inputs: Vec<_> = file
             .sources
             .iter()
@@ -290,7 +297,10 @@ impl Job {
         let Some(Ingested { records, late, malformed }) = ingested else { return Ok(()) };
         let (limits, eager) = (self.limits(), self.0.eager);
         let keyed = match (recovered, provisional) {
-            (Some(recovered), _) => recovered.keyed(records, limits, provisional.then_some(eager), logic)?,
+            (Some(recovered), _) => {
+                let observers = self.0.registry.observers();
+                recovered.keyed(records, limits, provisional.then_some(eager), logic, observers)?
+            }
             (None, true) => records.keyed_eagerly(limits, eager, logic),
             (None, false) => records.keyed_within(limits, logic),
         };

@@ -39,7 +39,7 @@ pub mod prelude {
         Bounds, Detector, EwmaZ, RateOfChange, RunningRange, Score, WindowedGaussian,
     };
     pub use tidewatch_dataflows::logic::{above, silent_for, window, Detect, Gap, Threshold, Verdict};
-    pub use tidewatch_dataflows::operators::{Accumulate, CountOpen, Eager, Keyed, Limits};
+    pub use tidewatch_dataflows::operators::{Accumulate, CollectStates, CountOpen, Eager, Keyed, Limits};
     pub use tidewatch_dataflows::state::{self, StateError};
     pub use tidewatch_dataflows::{Describe, Emission, EventTime, Fields, Key, Logic, Ranked, Record, Span};
     pub use timely::dataflow::operators::vec::Map;

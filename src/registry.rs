@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidewatch_connectors::format::Framing;
 use tidewatch_connectors::{Error, Sink, Source, Store, TransactionalSink};
 use tidewatch_dataflows::detectors::{self, DetectorInfo};
+use tidewatch_dataflows::operators::LiveStates;
 use tidewatch_dataflows::params::{Parameter, Params};
 use tidewatch_dataflows::pipelines::OperatorInfo;
 use tidewatch_dataflows::{logic, Catalogue, Named};
@@ -36,6 +37,28 @@ pub struct Registry {
     pub sources: Catalogue<SourceInfo>,
     /// What a `[[sink]]` can name.
     pub sinks: Catalogue<SinkInfo>,
+    observers: Vec<Arc<Observe>>,
+}
+
+/// Builds into a job's dataflow what looks at its keyed state.
+pub type Observe = dyn Fn(LiveStates<'_>) + Send + Sync;
+
+impl Registry {
+    /// Has `observe` called, on each worker, with the keyed state of a job, to which it can add operators of its own: joins,
+    /// counts, sinks.
+    ///
+    /// The arrangement has what state was at the boundaries of checkpoints, so a job that is observed needs a `[checkpoint]`, and
+    /// `every` there says how old what it shows may be. When boundaries come depends on a clock: what is computed
+    /// here is for those who watch, and goes to sinks that need not be exactly once. Keeping it costs a copy of the state of
+    /// every key, which jobs that nobody observes do without. A replay is not observed.
+    pub fn observe(&mut self, observe: impl Fn(LiveStates<'_>) + Send + Sync + 'static) {
+        self.observers.push(Arc::new(observe));
+    }
+
+    /// Who looks at keyed state.
+    pub(crate) fn observers(&self) -> &[Arc<Observe>] {
+        &self.observers
+    }
 }
 
 impl Default for Registry {
@@ -46,6 +69,7 @@ impl Default for Registry {
             operators: logic::built_in(),
             sources: built_in::sources(),
             sinks: built_in::sinks(),
+            observers: Vec::new(),
         }
     }
 }

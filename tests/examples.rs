@@ -24,8 +24,10 @@ fn pipelines() -> Vec<PathBuf> {
     let entries = fs::read_dir("examples").expect("tests run in the root of the package");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
-    // They need a broker and a store: `tests/kafka.rs` and `tests/recovery.rs` run them.
-    paths.retain(|path| !path.ends_with("kafka.toml") && !path.ends_with("durable.toml"));
+    // They need a broker or a store: `tests/kafka.rs`, `tests/recovery.rs` and `tests/live.rs` run them.
+    paths.retain(|path| {
+        !["kafka.toml", "durable.toml", "live_state.toml"].iter().any(|name| path.ends_with(name))
+    });
     paths.sort();
     paths
 }

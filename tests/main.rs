@@ -17,6 +17,8 @@ mod kafka;
 mod kafka_sink;
 mod layering;
 #[cfg(target_os = "linux")]
+mod live;
+#[cfg(target_os = "linux")]
 mod memory;
 mod provisional;
 mod readme;

@@ -1,9 +1,11 @@
 //! Extension traits on streams: one operator, one file.
 
 mod accumulate;
+mod arrange_states;
 mod count_open;
 pub mod keyed;
 
 pub use accumulate::Accumulate;
+pub use arrange_states::{ArrangeStates, CollectStates, LiveStates};
 pub use count_open::CountOpen;
 pub use keyed::{Eager, Keyed, KeyedStreams, Limits};

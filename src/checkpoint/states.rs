@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use differential_dataflow::difference::Semigroup;
 use differential_dataflow::trace::cursor::cursor_list;
@@ -31,11 +30,7 @@ impl Checkpoint {
         for (groups, object) in &self.objects {
             for group in KeyGroup::all().filter(|group| groups.contains(*group)) {
                 for change in object.group(group)?.iter() {
-                    let version = Version {
-                        boundary: change.version,
-                        last: change.last,
-                        state: change.state.map(Arc::from),
-                    };
+                    let version = Version::new(change.version, change.last, change.state);
                     // A merged object has versions of the boundaries before its own, too.
                     let batch = batches.range_mut(change.version..).next();
                     let (_, batch) = batch.expect("no version is later than the object's boundary");

@@ -6,8 +6,9 @@ use tidewatch_connectors::{Control, Input};
 use tidewatch_dataflows::flow::Records;
 use tidewatch_dataflows::logic::{DynLogic, Verdict};
 use tidewatch_dataflows::operators::keyed::{Durable, KeyedStreams, Take};
-use tidewatch_dataflows::operators::{Eager, Keyed, Limits};
-use tidewatch_dataflows::{state, Record};
+use tidewatch_dataflows::operators::{ArrangeStates, Eager, Keyed, Limits};
+use tidewatch_dataflows::state::Version;
+use tidewatch_dataflows::{state, Key, Record};
 use timely::dataflow::operators::Probe;
 
 use super::start::Place;
@@ -15,6 +16,7 @@ use super::Job;
 use crate::checkpoint::{persist, Change, Checkpoint, Commits, KeyGroups, Merged, Ticker};
 use crate::config::CheckpointSpec;
 use crate::recovery::{Recovered, Who};
+use crate::registry::Observe;
 use crate::Error;
 
 impl Job {
@@ -48,11 +50,18 @@ impl Recovered {
         limits: Limits,
         eager: Option<Eager>,
         logic: DynLogic<Record, Verdict>,
+        observers: &[Arc<Observe>],
     ) -> Result<KeyedStreams<'scope, Verdict>, Error> {
         let scope = records.rows.scope();
         let groups = KeyGroups::of_worker(scope.index(), scope.peers());
         let kept = |checkpoint: &Checkpoint| groups.iter().map(|group| checkpoint.group(group)).collect();
         let kept: Vec<Merged> = self.checkpoint.as_ref().map_or(Ok(Vec::new()), kept)?;
+        let versions = |kept: &Merged| -> Vec<_> {
+            let version =
+                |Change { key, version, last, state }| (Key::new(key), Version::new(version, last, state));
+            kept.live().map(version).collect()
+        };
+        let restored = (!observers.is_empty()).then(|| kept.iter().flat_map(versions).collect());
         let restore = Box::new(move |take: &mut Take<'_>| {
             kept.iter()
                 .flat_map(Merged::live)
@@ -68,6 +77,10 @@ impl Recovered {
         control.want_saved();
         ticker.follow(keyed.passed.clone(), self.every, self.boundary, commits.clone());
         persist(keyed.changes.clone(), &self.keeper, commits);
+        if let Some(restored) = restored {
+            let states = keyed.changes.clone().arrange_states(restored);
+            observers.iter().for_each(|observe| observe(states.clone()));
+        }
         Ok(keyed)
     }
 }

@@ -25,6 +25,13 @@ pub struct Version {
     pub state: Option<Arc<[u8]>>,
 }
 
+impl Version {
+    /// What a key's state is as of `boundary`; no `state` if it was evicted.
+    pub fn new(boundary: EventTime, last: EventTime, state: Option<&[u8]>) -> Self {
+        Self { boundary, last, state: state.map(Arc::from) }
+    }
+}
+
 impl IsZero for Version {
     fn is_zero(&self) -> bool {
         false
