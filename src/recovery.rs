@@ -33,8 +33,9 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// What a run needs to know of itself to go on.
 pub(crate) struct Who<'a> {
-    /// Where the store of the job is.
-    pub(crate) store: &'a str,
+    /// The store of the job, and where it is.
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) url: &'a str,
     pub(crate) terms: Terms,
     /// What in the pipeline changes output.
     pub(crate) hash: u64,
@@ -77,8 +78,8 @@ impl Who<'_> {
         sinks: impl FnOnce(&Incarnation) -> Result<Vec<Arc<dyn TransactionalSink>>, Error>,
     ) -> Result<Option<Recovered>, Error> {
         let (incarnation, lock) = match self.process {
-            0 => Incarnation::enter(self.store, self.terms, self.hash)?,
-            _ => (Incarnation::follow(self.store, &self.control)?, None),
+            0 => Incarnation::enter(&self.store, self.url, self.terms, self.hash)?,
+            _ => (Incarnation::follow(&self.store, &self.control)?, None),
         };
         let (store, sinks) = (&incarnation.store, sinks(&incarnation)?);
         let (mut log, entries) = Log::open(store.clone(), LOG)?;
@@ -122,7 +123,7 @@ impl Who<'_> {
         };
         info!(boundary = ?boundary, floor = %plan.floor, "goes on");
         if self.process == 0 {
-            requests::answer(self.store, &self.control);
+            requests::answer(self.url, &self.control);
         }
         let (resume, every) = (Arc::new(resume), self.every);
         Ok(Some(Recovered { resume, boundary, checkpoint, shards, keeper, every, _lock: lock }))

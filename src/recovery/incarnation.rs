@@ -59,14 +59,19 @@ impl Incarnation {
         Self { number, store: within(store.clone(), format!("{number}/")) }
     }
 
-    /// The incarnation in which a run goes on, or starts anew, with the lock that keeps others from it.
+    /// The incarnation in which a run goes on, or starts anew, with the lock that keeps others from it: of the store at `url`,
+    /// if that is a directory.
     ///
     /// # Errors
     ///
     /// If another run lives that this one is not to take over from, or the store cannot be used.
-    pub(super) fn enter(url: &str, terms: Terms, hash: u64) -> Result<(Self, Option<Lock>), Error> {
-        let store = store::open(url)?;
-        let newest = Self::newest(&store)?;
+    pub(super) fn enter(
+        store: &Arc<dyn Store>,
+        url: &str,
+        terms: Terms,
+        hash: u64,
+    ) -> Result<(Self, Option<Lock>), Error> {
+        let newest = Self::newest(store)?;
         let lock = lock(url, if terms.take_over { Duration::ZERO } else { PATIENCE })?;
         if lock.is_none() {
             let holder = newest.as_ref().map(Self::holder).transpose()?.flatten();
@@ -90,7 +95,7 @@ impl Incarnation {
         };
         store.put_new(&format!("{INCARNATIONS}{number:020}"), b"")?;
         info!(incarnation = number, "started anew");
-        Ok((Self::numbered(&store, number), lock))
+        Ok((Self::numbered(store, number), lock))
     }
 
     /// The incarnation in which the first process has begun this run; waits until it has.
@@ -98,10 +103,9 @@ impl Incarnation {
     /// # Errors
     ///
     /// [`Error::Interrupted`] if the run fails or is interrupted meanwhile; or if the store cannot be used.
-    pub(super) fn follow(url: &str, control: &Control) -> Result<Self, Error> {
-        let store = store::open(url)?;
+    pub(super) fn follow(store: &Arc<dyn Store>, control: &Control) -> Result<Self, Error> {
         loop {
-            if let Some(newest) = Self::newest(&store)? {
+            if let Some(newest) = Self::newest(store)? {
                 let has_begun = newest.holder()?.is_some_and(|began| began.run == control.run());
                 if has_begun {
                     return Ok(newest);
