@@ -27,4 +27,5 @@ mod recovery;
 mod registered;
 mod replay;
 mod schemas;
+mod simulation;
 mod underway;

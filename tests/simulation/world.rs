@@ -1,0 +1,164 @@
+//! A world: partitions, a store and a sink that outlive the lives of the job.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tidewatch_connectors::ingest::Pace;
+use tidewatch_connectors::memory::MemoryShards;
+use tidewatch_connectors::{Progress, Shard};
+
+use super::life::Setting;
+use super::random::Random;
+use super::sink::wrong;
+use super::source::Partition;
+use super::store::Stored;
+use super::tally::Tally;
+use super::turns::Turns;
+
+/// What is written, in the order of the pipeline's tables.
+pub(super) const STREAMS: [&str; 3] = ["verdicts", "late", "dead_letters"];
+
+/// What a seed makes.
+pub(super) struct World {
+    pub(super) turns: Arc<Turns>,
+    pub(super) partitions: Vec<Partition>,
+    pub(super) stored: Stored,
+    pub(super) sink: MemoryShards,
+    pub(super) shards: u32,
+    pub(super) tally: Arc<Tally>,
+    /// What was found to be wrong.
+    pub(super) wrongs: Mutex<Vec<String>>,
+    traces: bool,
+}
+
+impl World {
+    pub(super) fn new(
+        random: Random,
+        partitions: Vec<Partition>,
+        shards: u32,
+        tally: &Arc<Tally>,
+        traces: bool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            turns: Turns::new(random),
+            partitions,
+            stored: Stored::default(),
+            sink: MemoryShards::new(shards),
+            shards,
+            tally: tally.clone(),
+            wrongs: Mutex::default(),
+            traces,
+        })
+    }
+
+    /// Says what happens, if somebody wants to know.
+    pub(super) fn trace(&self, what: impl FnOnce() -> String) {
+        if self.traces {
+            eprintln!("{:>9?} {}", self.turns.now(), what());
+        }
+    }
+
+    /// Takes note of something that must not be.
+    pub(super) fn blame(&self, wrong: String) {
+        self.trace(|| format!("WRONG: {wrong}"));
+        self.wrongs.lock().expect("nobody panics").push(wrong);
+    }
+
+    /// Looks at a commit.
+    pub(super) fn sink_is_right(&self, shard: Shard, before: Progress, kept: usize, now: Progress) {
+        if let Some(wrong) = wrong(&self.sink, shard, before, kept, now) {
+            self.blame(wrong);
+        }
+    }
+}
+
+/// How long records may be behind, in milliseconds.
+const LATENESS: u64 = 40;
+
+/// Partitions whose records are out of order, partly late, partly no records at all, and at times do not come.
+pub(super) fn partitions(random: &mut Random) -> Vec<Partition> {
+    let count = random.between(2, 4);
+    (0..count)
+        .map(|index| {
+            let joins = index > 0 && random.once_in(3);
+            let born = if joins { random.millis(1, 1_500) } else { Duration::ZERO };
+            let mut comes = born + random.millis(0, 60);
+            let mut time = 1_000_000 + comes.as_millis() as u64;
+            let mut records = Vec::new();
+            for _ in 0..random.between(4, 24) {
+                let step = random.below(70);
+                time += step;
+                comes += Duration::from_millis(step);
+                if random.once_in(8) {
+                    let gap = random.between(60, 500);
+                    comes += Duration::from_millis(gap);
+                    // It was silent, or is only slow.
+                    time += if random.once_in(2) { gap } else { 0 };
+                }
+                records.push((comes, record(random, time)));
+            }
+            let ends = comes + random.millis(0, 400);
+            Partition { name: format!("p{index}"), born, records, ends, decisions: Vec::new() }
+        })
+        .collect()
+}
+
+fn record(random: &mut Random, time: u64) -> String {
+    let behind = match random.below(12) {
+        0 => return "no record".to_owned(),
+        1 => random.between(LATENESS, 300),
+        2..6 => random.below(LATENESS),
+        _ => 0,
+    };
+    format!("{},k{},{}", time - behind, random.below(6), random.below(12))
+}
+
+/// What the pipeline of a world is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pipeline {
+    pub(super) windows: bool,
+    /// After how many milliseconds a partition is silent.
+    pub(super) idle: Option<u64>,
+}
+
+/// How a life of a world is set up, on which only the way to the output depends.
+pub(super) fn setting(random: &mut Random, pipeline: Pipeline) -> Setting {
+    let (every, commit) = (random.between(20, 200), random.between(1, 60));
+    let Pipeline { windows, idle } = pipeline;
+    let idle = idle.map(|idle| format!("idle = \"{idle}ms\"")).unwrap_or_default();
+    let window = "[[step]]\noperator = \"window\"\nparams = { every = \"100ms\", aggregate = \"mean\" }\n";
+    let mut pipeline = format!(
+        r#"
+name = "simulated"
+[checkpoint]
+store = "memory:"
+every = "{every}ms"
+commit = "{commit}ms"
+[[source]]
+name = "s"
+connector = "simulated"
+format = {{ kind = "csv", header = false }}
+time = {{ field = "1", unit = "ms" }}
+key = ["2"]
+values = ["3"]
+lateness = "{LATENESS}ms"
+{idle}
+{}
+[[detect]]
+name = "far"
+detector = "ewma-z"
+params = {{ alpha = 0.3 }}
+threshold = 2
+"#,
+        if windows { window } else { "" }
+    );
+    for stream in STREAMS {
+        pipeline += &format!(
+            "[[sink]]\nstream = \"{stream}\"\nconnector = \"simulated\"\noptions = {{ to = \"all\" }}\n"
+        );
+    }
+    let shuffle = random.once_in(2).then(|| random.below(1_000));
+    let pace = Pace { batch: random.between(1, 8) as usize, shuffle, ..Pace::default() };
+    let fails = None;
+    Setting { workers: random.between(1, 3) as u16, pipeline, pace, fails }
+}
