@@ -6,7 +6,7 @@ use tidewatch_connectors::egress::{Announce, Output};
 use tidewatch_connectors::format::{CsvEncoder, JsonEncoder, TableEncoder};
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::recording::{Play, Recorder, Recording};
-use tidewatch_connectors::{Control, Ingested, Input, Schema, Sink, Store};
+use tidewatch_connectors::{Control, Ingested, Input, Schema, Sink};
 use tidewatch_dataflows::logic::{DynLogic, Selection, Threshold, Verdict};
 use tidewatch_dataflows::operators::{Eager, Keyed, Limits};
 use tidewatch_dataflows::{pipelines, EventTime, Logic, Name, Record};
@@ -48,8 +48,6 @@ struct Parts {
     /// Whether its sources are recorded while they are read.
     recorded: bool,
     terms: Terms,
-    /// Where state is kept, if not where the pipeline says.
-    store: Option<Arc<dyn Store>>,
 }
 
 /// Puts the logic of a job inside another one.
@@ -88,7 +86,6 @@ impl Job {
             eager,
             recorded: false,
             terms: Terms::default(),
-            store: None,
         };
         let job = Self(Arc::new(parts));
         job.logic(false)?;
@@ -167,11 +164,6 @@ impl Job {
     /// The same job, which starts on other terms than to go on where it stood.
     pub fn on(&self, terms: Terms) -> Self {
         Self(Arc::new(Parts { terms, ..Parts::clone(&self.0) }))
-    }
-
-    /// The same job, whose state is kept in this store, if its pipeline says that it is kept at all.
-    pub fn stored_in(&self, store: Arc<dyn Store>) -> Self {
-        Self(Arc::new(Parts { store: Some(store), ..Parts::clone(&self.0) }))
     }
 
     /// The same job with another budget for what is provisional, which changes nothing that is final.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidewatch_connectors::format::Framing;
-use tidewatch_connectors::{Error, Sink, Source, Store, TransactionalSink};
+use tidewatch_connectors::{store, Error, Sink, Source, Store, TransactionalSink};
 use tidewatch_dataflows::detectors::{self, DetectorInfo};
 use tidewatch_dataflows::operators::LiveStates;
 use tidewatch_dataflows::params::{Parameter, Params};
@@ -37,8 +37,13 @@ pub struct Registry {
     pub sources: Catalogue<SourceInfo>,
     /// What a `[[sink]]` can name.
     pub sinks: Catalogue<SinkInfo>,
+    /// Opens the store that a `[checkpoint]` names.
+    pub store: Arc<OpenStore>,
     observers: Vec<Arc<Observe>>,
 }
+
+/// Opens a store by what a pipeline file calls it.
+pub type OpenStore = dyn Fn(&str) -> Result<Arc<dyn Store>, Error> + Send + Sync;
 
 /// Builds into a job's dataflow what looks at its keyed state.
 pub type Observe = dyn Fn(LiveStates<'_>) + Send + Sync;
@@ -69,6 +74,7 @@ impl Default for Registry {
             operators: logic::built_in(),
             sources: built_in::sources(),
             sinks: built_in::sinks(),
+            store: Arc::new(store::open),
             observers: Vec::new(),
         }
     }

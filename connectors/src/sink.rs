@@ -1,11 +1,13 @@
 //! What a sink of events is.
 
+mod hook;
 mod transactional;
 
 use tidewatch_dataflows::EventTime;
 
 use crate::Error;
 
+pub(crate) use hook::Hook;
 pub use transactional::{Progress, Shard, ShardWriter, TransactionalSink};
 
 /// An encoded event, or revision of one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidewatch_connectors::{store, Control, Input};
+use tidewatch_connectors::{Control, Input};
 use tidewatch_dataflows::flow::Records;
 use tidewatch_dataflows::logic::{DynLogic, Verdict};
 use tidewatch_dataflows::operators::keyed::{Durable, KeyedStreams, Take};
@@ -30,7 +30,7 @@ impl Job {
         let Place { process, processes, workers } = place;
         let (url, terms, hash, every) =
             (checkpoint.store.as_str(), self.0.terms, self.hash(), checkpoint.every.into());
-        let store = self.0.store.clone().map_or_else(|| store::open(url), Ok)?;
+        let store = (self.0.registry.store)(url)?;
         let who = Who { store, url, terms, hash, every, process, processes, workers, control };
         who.recover(&self.0.inputs, |incarnation| {
             self.transactional().open(&self.file().name, &incarnation.store, incarnation.number)

@@ -11,7 +11,7 @@ use tidewatch::config;
 use tidewatch::job::Job;
 use tidewatch::registry::{Registry, SinkInfo, SourceInfo, Transactional};
 use tidewatch::Error;
-use tidewatch_connectors::{Control, Error as ConnectorError};
+use tidewatch_connectors::{Control, Error as ConnectorError, Store};
 use tidewatch_dataflows::params::{Kind, Parameter};
 
 use super::sink::Shards;
@@ -100,10 +100,12 @@ impl Life {
         let control = Control::simulated(Arc::new(seat));
         let is_dead = AtomicBool::new(false);
         let wire = Arc::new(Wire { turns: turns.clone(), number, is_dead, fails: setting.fails });
-        let registry = registry(world, &wire);
+        let mut registry = registry(world, &wire);
+        let disk: Arc<dyn Store> = Arc::new(Disk::of(world, &wire));
+        registry.store = Arc::new(move |_| Ok(disk.clone()));
         let file = config::parse("simulated.toml", &setting.pipeline, &|_| None, &registry);
         let job = Job::new(file.expect("it is right"), &registry).expect("it fits together");
-        let job = job.at_pace(setting.pace).stored_in(Arc::new(Disk::of(world, &wire)));
+        let job = job.at_pace(setting.pace);
         let (cluster, own) = (Cluster::threads(setting.workers), control.clone());
         let run = move || job.run(cluster, &own, Arc::new(Vec::new));
         let thread = thread::Builder::new().name(format!("life {number}")).spawn(run);

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
 
 use super::pattern::identity;
-use crate::sink::{Progress, Shard, ShardWriter, TransactionalSink};
+use crate::sink::{Hook, Progress, Shard, ShardWriter, TransactionalSink};
 use crate::store::{Epoch, Log, Store};
 use crate::{Error, Message};
 
@@ -32,9 +32,6 @@ const BLOCK: usize = 64 << 10;
 /// After how many commits old links of the chain are dropped, and how many are left.
 const DROP: u64 = 16;
 const KEEP: u64 = 8;
-
-/// Called before each step that a crash may prevent, with its name; its error ends the sink there.
-type Hook = Arc<dyn Fn(&'static str) -> Result<(), Error> + Send + Sync>;
 
 /// A file to which each message is written as a line, exactly once, whatever crashes; the first run empties it.
 ///
@@ -45,22 +42,22 @@ pub struct TransactionalFile {
     path: PathBuf,
     store: Arc<dyn Store>,
     chain: String,
-    hook: Option<Hook>,
+    hook: Hook,
 }
 
 impl TransactionalFile {
     /// The file at `path`, whose progress is kept in `store` under names that begin with `chain`.
     pub fn new(path: impl AsRef<Path>, store: Arc<dyn Store>, chain: impl Into<String>) -> Self {
-        Self { path: identity(path.as_ref()), store, chain: chain.into(), hook: None }
+        Self { path: identity(path.as_ref()), store, chain: chain.into(), hook: Hook::default() }
     }
 
     /// Calls `hook` before each step that a crash may prevent, with its name: for tests, which end there.
     pub fn with_hook(self, hook: impl Fn(&'static str) -> Result<(), Error> + Send + Sync + 'static) -> Self {
-        Self { hook: Some(Arc::new(hook)), ..self }
+        Self { hook: Hook::new(hook), ..self }
     }
 
     fn before(&self, step: &'static str) -> Result<(), Error> {
-        self.hook.as_ref().map_or(Ok(()), |hook| hook(step))
+        self.hook.before(step)
     }
 
     fn failed(&self, error: io::Error) -> Error {

@@ -13,6 +13,7 @@ use super::headers;
 use super::producer::Producer;
 use super::progress::{Ledger, Record};
 use super::{Brokers, Topic};
+use crate::sink::Hook;
 use crate::store::Epoch;
 use crate::{Error, Message, Progress, ShardWriter};
 
@@ -34,6 +35,7 @@ pub(super) struct Parts {
     pub(super) shards: u32,
     pub(super) topics: Vec<Topic>,
     pub(super) pipeline: String,
+    pub(super) hook: Hook,
 }
 
 /// Writes to a shard.
@@ -59,6 +61,7 @@ impl Writer {
 
     fn begin(&mut self) -> Result<(), Error> {
         if self.begun.is_none() {
+            self.parts.hook.before("begin a transaction")?;
             self.producer.inner().begin_transaction().map_err(|error| self.failed(error))?;
             self.begun = Some(Instant::now());
         }
@@ -68,16 +71,19 @@ impl Writer {
     /// Commits what was written, with how far it is complete.
     fn end(&mut self, progress: Progress) -> Result<(), Error> {
         self.begin()?;
+        self.parts.hook.before("add progress")?;
         let Ledger { topic, partition, key, .. } = &self.parts.ledger;
         let payload = Record::new(self.parts.shards, self.epoch, progress).bytes();
         let record = BaseRecord::<[u8], [u8]>::to(topic).partition(*partition).key(key).payload(&payload);
         self.producer.send(record).map_err(|undelivered| self.undelivered(undelivered))?;
+        self.parts.hook.before("await deliveries")?;
         let patience = self.timeout + ANSWER;
         match self.producer.settle(Instant::now() + patience) {
             Ok(true) => {}
             Ok(false) => return Err(self.lost("messages are not acknowledged")),
             Err(undelivered) => return Err(self.undelivered(undelivered)),
         }
+        self.parts.hook.before("commit the transaction")?;
         self.producer.inner().commit_transaction(patience).map_err(|error| self.failed(error))?;
         self.begun = None;
         Ok(())
@@ -135,9 +141,11 @@ impl Writer {
 impl ShardWriter for Writer {
     fn fence(&mut self, epoch: Epoch) -> Result<Progress, Error> {
         let id = &self.parts.id;
+        self.parts.hook.before("take over")?;
         self.producer.inner().init_transactions(INHERIT).map_err(|error| {
             Error::Broker(format!("transactional id \"{id}\" cannot be taken over: {error}"))
         })?;
+        self.parts.hook.before("read progress")?;
         // What was committed under the id is so by now, and what was not never will be.
         let found = self.parts.ledger.read(self.timeout + ANSWER)?;
         let progress = found.map_or(Progress::START, |record| record.progress);
@@ -154,6 +162,7 @@ impl ShardWriter for Writer {
 
     fn write(&mut self, stream: usize, messages: &[Message<'_>]) -> Result<(), Error> {
         self.begin()?;
+        self.parts.hook.before("produce")?;
         let topic = &self.parts.topics[stream].name;
         for message in messages {
             let headers = headers::with(&self.common[stream], message.headers);

@@ -6,6 +6,7 @@ use super::progress::Ledger;
 use super::shard::{Parts, Writer};
 use super::topics::Topics;
 use super::{Brokers, Topic};
+use crate::sink::Hook;
 use crate::{lock, Error, Shard, ShardWriter, TransactionalSink};
 
 /// How many shards there are unless somebody says otherwise.
@@ -24,6 +25,7 @@ pub struct TransactionalKafka {
     topics: Vec<Topic>,
     progress_topic: String,
     shards: u32,
+    hook: Hook,
     /// How many partitions the progress topic has, once it is known that all topics are there.
     found: Mutex<Option<u32>>,
 }
@@ -41,7 +43,14 @@ impl TransactionalKafka {
         let job = job.into();
         let progress_topic = format!("{}-progress", legal(&job));
         let (topics, found) = (topics.into_iter().collect(), Mutex::default());
-        Self { brokers, job, incarnation, topics, progress_topic, shards: SHARDS, found }
+        let (shards, hook) = (SHARDS, Hook::default());
+        Self { brokers, job, incarnation, topics, progress_topic, shards, hook, found }
+    }
+
+    /// Calls `hook` before each step that a crash may prevent, with its name: for tests, which end there.
+    #[must_use]
+    pub fn with_hook(self, hook: impl Fn(&'static str) -> Result<(), Error> + Send + Sync + 'static) -> Self {
+        Self { hook: Hook::new(hook), ..self }
     }
 
     /// How many shards there are, at least one; a job that has committed its output cannot change it.
@@ -85,6 +94,7 @@ impl TransactionalSink for TransactionalKafka {
             shards: self.shards,
             topics: self.topics.clone(),
             pipeline: self.job.clone(),
+            hook: self.hook.clone(),
         };
         Ok(Box::new(Writer::open(&self.brokers, parts)?))
     }
