@@ -14,7 +14,7 @@ use tidewatch::prelude::*;
 use crate::broker::{self, Broker, Received, PATIENCE};
 
 mod crash;
-mod pipeline;
+pub(crate) mod pipeline;
 mod refusals;
 
 /// A topic of verdicts, which is there.

@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 mod broker;
+#[cfg(all(feature = "kafka", target_os = "linux"))]
+mod chaos;
 mod cli;
 #[cfg(target_os = "linux")]
 mod cluster;

@@ -84,7 +84,7 @@ fn every_stream_goes_to_its_topic_with_keys_and_headers() {
 }
 
 /// What several partitions give may be mixed otherwise.
-fn by_key(received: &[Received]) -> Vec<(Option<Vec<u8>>, String)> {
+pub(crate) fn by_key(received: &[Received]) -> Vec<(Option<Vec<u8>>, String)> {
     let mut lines: Vec<_> = received.iter().map(|one| (one.key.clone(), one.text().to_owned())).collect();
     lines.sort_by(|one, other| one.0.cmp(&other.0));
     lines
