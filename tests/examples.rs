@@ -42,6 +42,16 @@ pub(crate) fn example(name: &str) -> Command {
     if profile.ends_with("release") {
         build.arg("--release");
     }
+    // What Cargo tells the tests of their package: build scripts that look at it would run anew, now and in the next
+    // build from outside, and all that depends on them would be built again.
+    for (name, _) in env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            build.env_remove(name);
+        }
+    }
     assert!(build.status().expect("there is cargo").success(), "{name} does not build");
     Command::new(profile.join("examples").join(name))
 }
