@@ -79,6 +79,10 @@ pub trait Source: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Takes note that a run is over which has read it, whose readers are gone, and lets go of what it needs for that; it may
+    /// take a moment. Another run can read it again.
+    fn close(&self) {}
+
     /// Whether its partitions are there for the first process of a cluster alone, as standard input is; its first
     /// worker then reads them.
     fn is_local(&self) -> bool {

@@ -78,6 +78,14 @@ impl Source for TapSource {
         }))
     }
 
+    fn first(&self, partition: &str) -> Result<Offset, Error> {
+        self.inner.first(partition)
+    }
+
+    fn close(&self) {
+        self.inner.close();
+    }
+
     fn decisions(&self, partition: &str) -> Result<Vec<Decision>, Error> {
         let decisions = self.inner.decisions(partition)?;
         if let Some(pending) = self.shared.pending(PartitionId::of(&self.name, partition)) {

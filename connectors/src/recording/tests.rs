@@ -44,6 +44,9 @@ impl Source for Script {
         let steps = self.0.iter().find(|(known, _)| known == name).unwrap().1.clone();
         Ok(Box::new(ScriptReader(steps, self.1, 0)))
     }
+    fn first(&self, _: &str) -> Result<Offset, Error> {
+        Ok(offset(0))
+    }
 }
 
 fn offset(index: usize) -> Offset {

@@ -41,6 +41,15 @@ proptest! {
 }
 
 #[test]
+fn who_records_a_source_changes_nothing_of_where_it_starts() {
+    let input = payloads(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::create(&folder.path().join("r.tide").display().to_string()).unwrap();
+    let tapped = recorder.record(input.clone(), 1);
+    assert_eq!(offset(0), tapped.source().first("a/1").unwrap());
+}
+
+#[test]
 fn decisions_come_back_in_their_order() {
     let input = payloads(&[]);
     let folder = tempfile::tempdir().unwrap();
