@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::cluster::{self, Cluster, Outcome};
 use crate::config::{PipelineFile, SinkFormat, SinkSpec, SourceSpec, Stream};
 use crate::recovery::{Recovered, Terms};
-use crate::registry::{Registry, Written};
+use crate::registry::{ReadBy, Registry, Written};
 use crate::Error;
 
 mod input;
@@ -70,10 +70,27 @@ impl Job {
                 "the keyed state that this program observes is that of checkpoints: add a [checkpoint]";
             return Err(Error::Usage(format!("{path}: {reason}")));
         }
+        let read_by = match file.checkpoint {
+            Some(_) => ReadBy::Job(file.name.clone()),
+            None => ReadBy::Run,
+        };
+        Self::read_by(read_by, file, registry)
+    }
+
+    /// The same, to look at its sources only, as a recording does: nobody sees how far it reads them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Job::new`].
+    pub fn onlooker(file: PipelineFile, registry: &Registry) -> Result<Self, Error> {
+        Self::read_by(ReadBy::Onlooker, file, registry)
+    }
+
+    fn read_by(read_by: ReadBy, file: PipelineFile, registry: &Registry) -> Result<Self, Error> {
         let inputs: Vec<_> = file
             .sources
             .iter()
-            .map(|source| input::open(source, file.limits, registry))
+            .map(|source| input::open(source, file.limits, read_by.clone(), registry))
             .collect::<Result<_, _>>()?;
         let schema = inputs.first().map(|input| input.schema().clone()).unwrap_or_default();
         let (registry, eager) = (registry.clone(), Eager::default());
@@ -235,7 +252,14 @@ impl Job {
     pub fn run(&self, cluster: Cluster, control: &Control, outputs: Arc<Outputs>) -> Result<Outcome, Error> {
         let job = self.clone();
         let start = Start::of(&cluster);
-        cluster::run(cluster, control, move |worker| job.build(worker, &start, outputs()))
+        let outcome = cluster::run(cluster, control, move |worker| job.build(worker, &start, outputs()));
+        self.close();
+        outcome
+    }
+
+    /// Has the sources let go of what they needed for a run.
+    fn close(&self) {
+        self.0.inputs.iter().for_each(|input| input.source().close());
     }
 
     /// Reads the sources until they have ended, or `control` is interrupted, and computes nothing.
@@ -246,13 +270,15 @@ impl Job {
     pub fn read(&self, cluster: Cluster, control: &Control) -> Result<Outcome, Error> {
         let job = self.clone();
         let start = Start::of(&cluster);
-        cluster::run(cluster, control, move |worker| {
+        let outcome = cluster::run(cluster, control, move |worker| {
             worker.dataflow::<EventTime, _, _>(|scope| {
                 job.0.inputs.iter().for_each(|input| drop(input.ingest(scope)));
             });
             start.meet(&Control::current());
             Ok(())
-        })
+        });
+        self.close();
+        outcome
     }
 
     /// Builds the dataflow on one worker, and opens its sinks once all sources are open; the workers of the process leave

@@ -87,6 +87,19 @@ pub struct SourceContext {
     pub framing: Framing,
     /// The longest record in bytes.
     pub max_record: usize,
+    /// Who reads it.
+    pub read_by: ReadBy,
+}
+
+/// Who reads a source; where others can see how far it is read, they see it under this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadBy {
+    /// The job of this name, which goes on where it stood.
+    Job(String),
+    /// A run that begins from the beginning each time.
+    Run,
+    /// Something that stands beside the job, as a recording: nobody is to see how far it is.
+    Onlooker,
 }
 
 /// Makes a source from checked options.

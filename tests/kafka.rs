@@ -1,6 +1,7 @@
 //! The Kafka source, against a real broker.
 
 mod ends;
+mod group;
 mod lost;
 mod outage;
 mod records;
@@ -8,10 +9,12 @@ mod starts;
 
 use std::fmt::Write;
 use std::path::Path;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use tempfile::TempDir;
 
-use crate::broker::{Broker, Sent};
+use crate::broker::{Broker, Sent, PATIENCE};
 use crate::harness::program::{pipeline, read, tidewatch_in, Said};
 
 /// A pipeline over a topic, with every verdict in `out.jsonl`; `SOURCE` is for options of the source.
@@ -50,6 +53,27 @@ fn over(broker: &Broker, topic: &str, key: &str, options: &str) -> (TempDir, Str
     let text = PIPELINE.replace("BROKERS", &broker.address).replace("TOPIC", topic).replace("KEY", key);
     let options = if options.is_empty() { String::new() } else { format!(", {options} ") };
     pipeline(&text.replace("OPTIONS", &options))
+}
+
+/// A job of this name over `topic` that has no end, and goes on where it stood.
+fn job(broker: &Broker, topic: &str, name: &str, options: &str) -> (TempDir, String) {
+    let (folder, path) = over(broker, topic, "[\"k\"]", options);
+    let text = fs::read_to_string(&path).expect("it is there");
+    let text = text.replace("stop_at = \"end\"", "stop_at = \"never\"");
+    let text = text.replacen("name = \"requests\"", &format!("name = \"{name}\""), 1);
+    let store = folder.path().join("state").display().to_string();
+    let checkpoint = format!("[checkpoint]\nstore = {store:?}\nevery = \"100ms\"\ncommit = \"20ms\"\n");
+    fs::write(&path, text + &checkpoint).expect("it can be written");
+    (folder, path)
+}
+
+/// Waits for something that a broker and a pipeline do in seconds on a machine without other work; `told` says how it stands.
+fn eventually(what: &str, told: impl Fn() -> String, mut happened: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !happened() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}: {}", told());
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Runs a pipeline to its end.

@@ -4,9 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use tidewatch::connectors::kafka::{
-    Brokers, Create, GroupOffsets, KafkaSink, Settings, Topic, TransactionalKafka,
-};
+use tidewatch::connectors::kafka::{Brokers, Create, KafkaSink, Topic, TransactionalKafka};
 use tidewatch::connectors::store::Epoch;
 use tidewatch::connectors::{Error, Header, Message, Progress, Shard, ShardWriter, Sink, TransactionalSink};
 use tidewatch::prelude::*;
@@ -203,29 +201,4 @@ fn what_needs_no_transaction_is_there_when_the_call_returns() {
     assert_eq!(vec!["1", "2", "3"], texts(&received));
     assert_eq!(("pipeline".to_owned(), Some(b"plain".to_vec())), received[0].headers[0]);
     assert_eq!(Some(b"b".to_vec()), received[1].key);
-}
-
-#[test]
-fn lag_tools_see_the_offsets_of_the_group() {
-    use rdkafka::{Offset, TopicPartitionList};
-
-    let Some(broker) = broker::shared() else { return };
-    broker.topic("lagging", 2, &[]);
-    let group = GroupOffsets::new(&Settings::new(&broker.address, []).unwrap(), "lag-tools").unwrap();
-    group.commit([("lagging", 0, 3)]);
-    group.commit([("lagging", 0, 5), ("lagging", 1, 8)]);
-    group.commit([]);
-    let tool: BaseConsumer = broker.client().set("group.id", "lag-tools").create().unwrap();
-    let start = Instant::now();
-    loop {
-        let mut asked = TopicPartitionList::new();
-        asked.add_partition("lagging", 0);
-        asked.add_partition("lagging", 1);
-        let committed = tool.committed_offsets(asked, PATIENCE).expect("the broker answers");
-        let offsets: Vec<_> = committed.elements().iter().map(|one| one.offset()).collect();
-        if offsets == [Offset::Offset(5), Offset::Offset(8)] {
-            return;
-        }
-        assert!(start.elapsed() < PATIENCE, "{offsets:?}");
-    }
 }

@@ -26,7 +26,6 @@ mod settings;
 mod sink;
 
 use client::Client;
-pub use group::GroupOffsets;
 use reader::KafkaReader;
 pub use settings::Settings;
 pub use sink::{Brokers, Create, KafkaSink, Topic, TransactionalKafka};
@@ -89,6 +88,7 @@ pub struct KafkaSource {
     on_lost: OnLost,
     is_bounded: bool,
     max_record: usize,
+    group: Option<String>,
     client: Arc<Mutex<Option<Arc<Client>>>>,
 }
 
@@ -103,6 +103,7 @@ impl KafkaSource {
             on_lost: OnLost::default(),
             is_bounded: false,
             max_record: MAX_RECORD,
+            group: None,
             client: Arc::default(),
         }
     }
@@ -147,13 +148,21 @@ impl KafkaSource {
         self
     }
 
+    /// The consumer group that is told, for tools that show the lag, how far each partition is read: about once a second, and
+    /// when reading ends. The group gets no members, and nothing else comes of it.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
     /// The client of this process, once it has reached a broker.
     fn client(&self) -> Result<Arc<Client>, Error> {
         let mut client = lock(&self.client);
         if let Some(client) = &*client {
             return Ok(client.clone());
         }
-        Ok(client.insert(Arc::new(Client::connect(&self.settings)?)).clone())
+        Ok(client.insert(Arc::new(Client::connect(&self.settings, self.group.as_deref())?)).clone())
     }
 
     /// Where a partition starts that has records from `low` up to `high`.
@@ -219,6 +228,11 @@ impl Source for KafkaSource {
         let bounds = client.bounds(&place)?;
         let chosen = self.choose(&client, &place, bounds)?;
         self.admit(&place, chosen, bounds).map(Offset)
+    }
+
+    fn close(&self) {
+        let client = lock(&self.client).take();
+        client.iter().for_each(|client| client.finish());
     }
 }
 

@@ -53,7 +53,7 @@ impl Record {
         let (Some(file), Some(out)) = (&self.file, &self.out) else {
             return Err(self.cluster.lack("record", "a PIPELINE.toml and --out"));
         };
-        let job = Job::new(config::read(file, registry)?, registry)?;
+        let job = Job::onlooker(config::read(file, registry)?, registry)?;
         check_new(out, &self.cluster, job.file())?;
         let cluster = self.cluster.enter(&format!("{}\nrecorded alone", job.identity()))?;
         let control = cluster::control(&cluster)?;

@@ -86,7 +86,7 @@ impl Replay {
         if self.from.zip(self.to).is_some_and(|(from, to)| from >= to) {
             return Err(Error::Usage("--from must be before --to".to_owned()));
         }
-        let job = Job::new(config::read(file, registry)?, registry)?;
+        let job = Job::onlooker(config::read(file, registry)?, registry)?;
         let play = Play::all().between(self.from, self.to);
         let replay = Replayed::open(recording, &job, play, self.speed)?;
         let outputs = self.outputs(&replay)?;

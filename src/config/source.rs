@@ -10,7 +10,7 @@ use super::quarantine;
 use super::reader::{Checked, Reader};
 use super::spec::{FormatSpec, SourceSpec, TimeSpec};
 use super::table::Table;
-use crate::registry::{SourceContext, SourceInfo};
+use crate::registry::{ReadBy, SourceContext, SourceInfo};
 
 /// What a source says of its records before all of it is known to be right.
 pub(super) struct Names {
@@ -71,7 +71,8 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, record: u64) -> (N
         let framing = fields.format.as_ref().map_or_else(|_| Framing::lines(), FormatSpec::framing);
         let options = given.and_then(|given| {
             let max_record = usize::try_from(record).unwrap_or(usize::MAX);
-            let made = (info.construct)(&given.params, &SourceContext { framing, max_record });
+            let context = SourceContext { framing, max_record, read_by: ReadBy::Onlooker };
+            let made = (info.construct)(&given.params, &context);
             made.map_err(|error| given.refused(reader, &error)).map(|_| given.params)
         });
         let max_future = max_future.map(|item| match info.append_times {

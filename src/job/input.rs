@@ -10,19 +10,25 @@ use tidewatch_connectors::{recording, Input, Schema};
 use tidewatch_dataflows::record::Dictionary;
 
 use crate::config::{Ambiguous, FormatKind, LimitsSpec, Policy, SourceSpec, TimeUnit};
-use crate::registry::{Registry, SourceContext};
+use crate::registry::{ReadBy, Registry, SourceContext};
 use crate::Error;
 
 /// So few that forgetting them would save nothing.
 const FEW_KEYS: usize = 4096;
 
 /// Makes the input that a pipeline file describes.
-pub(super) fn open(spec: &SourceSpec, limits: LimitsSpec, registry: &Registry) -> Result<Input, Error> {
+pub(super) fn open(
+    spec: &SourceSpec,
+    limits: LimitsSpec,
+    read_by: ReadBy,
+    registry: &Registry,
+) -> Result<Input, Error> {
     let info = registry.sources.get(spec.connector.as_str());
     let info = info.ok_or_else(|| Error::unknown("source connector", &spec.connector))?;
     let format = format(spec)?;
     let framing = format.as_ref().map_or_else(Framing::lines, |format| format.framing());
-    let context = SourceContext { framing, max_record: usize::try_from(limits.record).unwrap_or(usize::MAX) };
+    let max_record = usize::try_from(limits.record).unwrap_or(usize::MAX);
+    let context = SourceContext { framing, max_record, read_by };
     let source = (info.construct)(&spec.options, &context)?;
     let schema = match &format {
         Some(format) => format.schema(),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use tidewatch_connectors::{Error, Sink, Source, TransactionalSink};
 use tidewatch_dataflows::params::{Kind, Literal, Parameter, Params};
 
+#[cfg(feature = "kafka")]
+use super::ReadBy;
 use super::{SinkContext, SinkInfo, SinkStream, SourceContext, SourceInfo, Transactional, Written};
 
 pub(super) fn source() -> SourceInfo {
@@ -37,6 +39,12 @@ pub(super) fn source() -> SourceInfo {
                 Kind::Choice(&["stop", "continue"]),
                 Literal::Text("stop"),
                 "what to do when records are gone before they were read",
+            ),
+            Parameter::optional(
+                "group",
+                Kind::Text,
+                "the consumer group that is told how far reading is, for tools that show the lag; of a pipeline with a store by \
+                 default its name, \"\" for none",
             ),
             Parameter::optional(
                 "librdkafka",
@@ -188,5 +196,36 @@ fn construct(options: &Params, context: &SourceContext) -> Result<Arc<dyn Source
         .on_lost(on_lost)
         .bounded(options.value::<&str>("stop_at") == "end")
         .max_record(context.max_record);
-    Ok(Arc::new(source))
+    Ok(Arc::new(match group(options.optional("group"), &context.read_by) {
+        Some(group) => source.group(group),
+        None => source,
+    }))
+}
+
+/// Which group is told how far reading is.
+#[cfg(feature = "kafka")]
+fn group(given: Option<&str>, read_by: &ReadBy) -> Option<String> {
+    let group = match (read_by, given) {
+        (ReadBy::Onlooker, _) | (ReadBy::Run, None) => None,
+        (ReadBy::Job(name), None) => Some(name.as_str()),
+        (ReadBy::Job(_) | ReadBy::Run, Some(group)) => Some(group),
+    };
+    group.filter(|group| !group.is_empty()).map(str::to_owned)
+}
+
+#[cfg(all(test, feature = "kafka"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_goes_on_where_it_stood_tells_a_group_of_its_name_and_an_onlooker_tells_none() {
+        let told = |given| {
+            let readers = [ReadBy::Job("job".to_owned()), ReadBy::Run, ReadBy::Onlooker];
+            readers.map(|read_by| group(given, &read_by))
+        };
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!([some("job"), None, None], told(None));
+        assert_eq!([some("g"), some("g"), None], told(Some("g")));
+        assert_eq!([None, None, None], told(Some("")));
+    }
 }

@@ -141,6 +141,51 @@ impl Broker {
         producer.flush(PATIENCE).expect("the broker takes them");
     }
 
+    /// Where each partition of a topic ends.
+    pub(crate) fn ends(&self, topic: &str) -> Vec<i64> {
+        let consumer: BaseConsumer = self.client().create().expect("the settings are right");
+        let start = Instant::now();
+        let partitions = loop {
+            let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
+            match metadata.topics()[0].partitions().len() {
+                // One that was made just now has none for a moment.
+                0 => assert!(start.elapsed() < PATIENCE, "there is no topic {topic}"),
+                partitions => break partitions,
+            }
+        };
+        let end = |number| consumer.fetch_watermarks(topic, number, PATIENCE).expect("it answers").1;
+        (0..partitions as i32).map(end).collect()
+    }
+
+    /// A consumer that neither joins the group nor reads anything: what a tool for lag is.
+    pub(crate) fn tool(&self, group: &str) -> BaseConsumer {
+        self.client().set("group.id", group).create().expect("the settings are right")
+    }
+
+    /// The offsets that a group has of each partition of a topic.
+    pub(crate) fn offsets_of(&self, group: &str, topic: &str) -> Vec<Option<i64>> {
+        let tool = self.tool(group);
+        let mut asked = TopicPartitionList::new();
+        for number in 0..self.ends(topic).len() as i32 {
+            asked.add_partition(topic, number);
+        }
+        let start = Instant::now();
+        let found = loop {
+            match tool.committed_offsets(asked.clone(), PATIENCE) {
+                Ok(found) => break found,
+                // Whoever coordinates the group may have changed just now.
+                Err(error) => {
+                    assert!(start.elapsed() < PATIENCE, "the broker knows no group {group}: {error}")
+                }
+            }
+        };
+        let offset = |offset| match offset {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        found.elements().iter().map(|element| offset(element.offset())).collect()
+    }
+
     /// A consumer of committed records, at the beginning of every partition of the topic.
     pub(crate) fn consumer(&self, topic: &str) -> BaseConsumer {
         let mut config = self.client();

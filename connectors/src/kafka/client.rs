@@ -1,7 +1,8 @@
 //! The client of a source: one per process.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 use tidewatch_dataflows::EventTime;
 
+use super::group::Telling;
 use super::news::News;
 use super::settings::refused;
 use super::{Place, Settings, Topics};
@@ -24,9 +26,15 @@ const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) type KafkaConsumer = BaseConsumer<News>;
 
+/// How long to wait for what is not a record.
+const LISTEN: Duration = Duration::from_millis(200);
+
 /// A consumer without a group protocol, and a thread that hears what is not records.
 pub(super) struct Client {
     consumer: Arc<KafkaConsumer>,
+    finished: Once,
+    /// Whether nobody needs it any more.
+    is_over: Arc<AtomicBool>,
     brokers: String,
 }
 
@@ -37,17 +45,33 @@ impl fmt::Debug for Client {
 }
 
 impl Client {
-    /// Makes a client; nothing is known yet of the brokers.
-    pub(super) fn connect(settings: &Settings) -> Result<Self, Error> {
-        let news = News::new(&settings.brokers, settings.is_committed);
-        let consumer: KafkaConsumer = settings.config().create_with_context(news).map_err(refused)?;
-        let consumer = Arc::new(consumer);
-        let served = Arc::downgrade(&consumer);
-        thread::Builder::new()
-            .name("tidewatch-kafka".into())
-            .spawn(move || serve(&served))
-            .map_err(Error::io("the thread that serves a client of Kafka"))?;
-        Ok(Self { consumer, brokers: settings.brokers.clone() })
+    /// Makes a client, which tells `group`, if there is one, how far it is read; nothing is known yet of the brokers.
+    pub(super) fn connect(settings: &Settings, group: Option<&str>) -> Result<Self, Error> {
+        let news = News::new(&settings.brokers, settings.is_committed, group.map(Telling::to));
+        let mut config = settings.config().clone();
+        if let Some(group) = group {
+            config.set("group.id", group);
+        }
+        let consumer: KafkaConsumer = config.create_with_context(news).map_err(refused)?;
+        let (consumer, is_over) = (Arc::new(consumer), Arc::new(AtomicBool::new(false)));
+        let client = Self { consumer, finished: Once::new(), is_over, brokers: settings.brokers.clone() };
+        let (consumer, is_over) = (client.consumer.clone(), client.is_over.clone());
+        start("tidewatch-kafka", move || serve(&consumer, &is_over))?;
+        if client.news().telling.is_some() {
+            let consumer = client.consumer.clone();
+            let tell = move || consumer.context().telling.iter().for_each(|telling| telling.tell(&consumer));
+            start("tidewatch-kafka-group", tell)?;
+        }
+        Ok(client)
+    }
+
+    /// Tells a last time how far it is read; nothing is read any more.
+    pub(super) fn finish(&self) {
+        self.finished.call_once(|| {
+            if let Some(telling) = &self.news().telling {
+                telling.finish(!self.news().is_away());
+            }
+        });
     }
 
     pub(super) fn news(&self) -> &News {
@@ -167,11 +191,12 @@ impl Client {
         }))
     }
 
-    /// Has a partition fetched from `start` on into a queue of its own, of whose records `wake` hears.
+    /// Has a partition fetched from `start` on into a queue of its own, of whose records `wake` hears; none counts from `stop` on.
     pub(super) fn assign(
         &self,
         place: &Place,
         start: u64,
+        stop: Option<u64>,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<PartitionQueue<News>, Error> {
         let Place { topic, number, .. } = place;
@@ -179,6 +204,9 @@ impl Client {
         let queue = self.consumer.split_partition_queue(topic, *number);
         let mut queue = queue.ok_or_else(|| self.error(format!("{} has no queue", place.name)))?;
         queue.set_nonempty_callback(wake);
+        if let Some(telling) = &self.news().telling {
+            telling.watch(place, start, stop);
+        }
         assign(&self.consumer, place, start).map_err(|error| self.error(error))?;
         Ok(queue)
     }
@@ -201,7 +229,7 @@ fn single(place: &Place, offset: Offset) -> KafkaResult<TopicPartitionList> {
     Ok(list)
 }
 
-fn offset(offset: u64) -> Offset {
+pub(super) fn offset(offset: u64) -> Offset {
     Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX))
 }
 
@@ -230,10 +258,23 @@ pub(super) fn is_passing(code: Code) -> bool {
     )
 }
 
-/// Hears what a client says beside records, as long as there is one.
-fn serve(client: &Weak<KafkaConsumer>) {
-    while let Some(consumer) = client.upgrade() {
-        match consumer.poll(Duration::from_millis(200)) {
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.finish();
+        self.is_over.store(true, Ordering::Release);
+    }
+}
+
+/// Starts a thread of a client.
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let started = thread::Builder::new().name(name.into()).spawn(work);
+    started.map(drop).map_err(Error::io("a thread that serves a client of Kafka"))
+}
+
+/// Hears what a client says beside records, until it is over. The consumer takes its time to go: so it goes with a thread.
+fn serve(consumer: &KafkaConsumer, is_over: &AtomicBool) {
+    while !is_over.load(Ordering::Acquire) {
+        match consumer.poll(LISTEN) {
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                 consumer.context().end_with(code.to_string());
             }

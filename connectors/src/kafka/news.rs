@@ -12,12 +12,33 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientContext, Statistics};
 use tracing::{debug, info, warn};
 
+use super::group::Telling;
 use super::Place;
 use crate::lock;
 
-/// How long an outage lasts until it is said again; then twice as long, and so on.
+/// How long something lasts until it is said again; then twice as long, and so on.
 const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(300);
+
+/// When something that lasts is said again.
+#[derive(Default)]
+pub(super) struct Reminder {
+    next: Option<Instant>,
+    after: Duration,
+}
+
+impl Reminder {
+    /// Whether it is to be said now: the first time, and then after longer and longer times.
+    pub(super) fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let is_due = self.next.is_none_or(|next| now >= next);
+        if is_due {
+            self.after = (self.after * 2).clamp(AGAIN, AGAIN_AT_MOST);
+            self.next = Some(now + self.after);
+        }
+        is_due
+    }
+}
 
 /// What a client hears.
 pub(super) struct News {
@@ -32,6 +53,8 @@ pub(super) struct News {
     outage: Mutex<Outage>,
     /// Where each partition ends, by topic and number.
     ends: Mutex<HashMap<String, HashMap<i32, Arc<AtomicU64>>>>,
+    /// Whom it tells how far reading is, if anybody.
+    pub(super) telling: Option<Telling>,
 }
 
 /// A time in which no broker answers.
@@ -39,15 +62,23 @@ pub(super) struct News {
 struct Outage {
     since: Option<Instant>,
     reason: String,
-    again: Duration,
-    next: Option<Instant>,
+    reminder: Reminder,
 }
 
 impl News {
-    pub(super) fn new(brokers: &str, is_committed: bool) -> Self {
+    pub(super) fn new(brokers: &str, is_committed: bool, telling: Option<Telling>) -> Self {
         let (brokers, ends) = (brokers.to_owned(), Mutex::default());
         let (refused, fatal, outage) = (Mutex::default(), OnceLock::new(), Mutex::default());
-        Self { brokers, is_committed, is_known: AtomicBool::new(false), refused, fatal, outage, ends }
+        Self {
+            brokers,
+            is_committed,
+            is_known: AtomicBool::new(false),
+            refused,
+            fatal,
+            outage,
+            ends,
+            telling,
+        }
     }
 
     /// A broker has answered.
@@ -63,6 +94,11 @@ impl News {
     /// What was last heard of brokers that cannot be reached.
     pub(super) fn reason(&self) -> String {
         lock(&self.outage).reason.clone()
+    }
+
+    /// Whether no broker answers.
+    pub(super) fn is_away(&self) -> bool {
+        lock(&self.outage).since.is_some()
     }
 
     /// Why the client can never go on, if that is so.
@@ -85,24 +121,22 @@ impl News {
     /// Says an outage again when it is time.
     pub(super) fn remind(&self) {
         let mut outage = lock(&self.outage);
-        let (Some(since), Some(next)) = (outage.since, outage.next) else { return };
-        let now = Instant::now();
-        if now >= next {
-            let (brokers, seconds, reason) = (&*self.brokers, (now - since).as_secs(), &*outage.reason);
+        let Some(since) = outage.since else { return };
+        if outage.reminder.is_due() {
+            let (brokers, seconds, reason) = (&*self.brokers, since.elapsed().as_secs(), &*outage.reason);
             warn!(brokers, seconds, reason, "no broker answers; reading goes on when one does");
-            outage.again = (outage.again * 2).min(AGAIN_AT_MOST);
-            outage.next = Some(now + outage.again);
         }
     }
 
     fn lose(&self, reason: &str) {
         let mut outage = lock(&self.outage);
         if outage.since.is_none() && self.is_known.load(Ordering::Relaxed) {
-            let now = Instant::now();
             let (brokers, reason) =
                 (&*self.brokers, if outage.reason.is_empty() { reason } else { &outage.reason });
             warn!(brokers, reason, "no broker answers; reading goes on when one does");
-            (outage.since, outage.again, outage.next) = (Some(now), AGAIN, Some(now + AGAIN));
+            (outage.since, outage.reminder) = (Some(Instant::now()), Reminder::default());
+            // It is said just now.
+            outage.reminder.is_due();
         }
     }
 

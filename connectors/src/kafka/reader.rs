@@ -56,7 +56,7 @@ impl KafkaReader {
     ) -> Result<Self, Error> {
         let end = client.news().watch(&place, end);
         let woken = waker.clone();
-        let queue = client.assign(&place, start, move || {
+        let queue = client.assign(&place, start, stop, move || {
             // A worker that is gone needs no waking.
             let _ = woken.activate();
         })?;

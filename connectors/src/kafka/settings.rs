@@ -9,8 +9,7 @@ use rdkafka::types::RDKafkaConfRes;
 use crate::Error;
 
 /// What is set unless somebody says otherwise (librdkafka, CONFIGURATION.md).
-const DEFAULTS: [(&str, &str); 9] = [
-    ("group.id", "tidewatch"),
+const DEFAULTS: [(&str, &str); 8] = [
     ("isolation.level", "read_committed"),
     // Its default of a second leaves a fast reader waiting most of the time.
     ("fetch.queue.backoff.ms", "2"),
@@ -24,8 +23,10 @@ const DEFAULTS: [(&str, &str); 9] = [
     ("reconnect.backoff.max.ms", "1000"),
 ];
 
-/// What the source needs to be as it is.
-const OWN: [(&str, &str); 6] = [
+/// What the source needs to be as it is, or says itself.
+const OWN: [(&str, &str); 7] = [
+    // Unless it tells a group how far it is read.
+    ("group.id", "tidewatch"),
     // What is gone must not be skipped silently.
     ("auto.offset.reset", "error"),
     ("enable.auto.commit", "false"),
