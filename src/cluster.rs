@@ -69,7 +69,12 @@ impl Cluster {
         self.member.as_ref().is_none_or(|member| member.supervisor.is_some())
     }
 
-    fn is_supervised(&self) -> bool {
+    /// The same cluster, for one run of several.
+    pub(crate) fn enter(&mut self) -> Self {
+        Self { workers: self.workers, member: self.member.as_mut().map(Member::enter) }
+    }
+
+    pub(crate) fn is_supervised(&self) -> bool {
         self.member.is_some() && self.is_local()
     }
 }
@@ -89,6 +94,8 @@ pub enum Outcome {
     Done,
     /// It was interrupted: what was final has been written, and nothing else was made final.
     Interrupted,
+    /// It was interrupted in the same way, but only to start again at once where it stood.
+    Again,
 }
 
 impl Outcome {
@@ -96,11 +103,12 @@ impl Outcome {
     ///
     /// # Errors
     ///
-    /// [`Error::Interrupted`].
+    /// [`Error::Interrupted`]; [`Error::Again`].
     pub fn or_interrupted(self) -> Result<(), Error> {
         match self {
             Self::Done => Ok(()),
             Self::Interrupted => Err(Error::Interrupted),
+            Self::Again => Err(Error::Again),
         }
     }
 }
@@ -219,6 +227,7 @@ where
         let (builders, _) = CommunicationConfig::Process(workers).try_build().map_err(Error::Internal)?;
         return match work(builders, control, build)? {
             Some(error) => Err(error),
+            None if control.starts_again() => Ok(Outcome::Again),
             None if control.interrupted() => Ok(Outcome::Interrupted),
             None => Ok(Outcome::Done),
         };
@@ -232,6 +241,7 @@ where
     match mesh.leave(error.as_ref(), threads) {
         End::Done => Ok(Outcome::Done),
         End::Interrupted => Ok(Outcome::Interrupted),
+        End::Again => Ok(Outcome::Again),
         End::FailedElsewhere(error) => Err(error),
         End::Failed => {
             let error = error.or_else(|| control.take_failure().map(Error::from));

@@ -13,6 +13,9 @@ use crate::config;
 /// The exit code of a run whose place another run of the job has taken.
 pub(crate) const TAKEN_OVER: u8 = 4;
 
+/// The exit code of a supervised process that is to be started again, together with all others; nobody else sees it.
+pub(crate) const AGAIN: u8 = 5;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -73,6 +76,9 @@ pub enum Error {
     /// The run was interrupted; what was final has been written.
     #[error("interrupted")]
     Interrupted,
+    /// The run has stopped to start again where it stood; its supervisor sees to that.
+    #[error("starts again")]
+    Again,
     /// A recording was damaged; what came before the damages was replayed. One line per damage that this process is to
     /// tell, if there is one.
     #[error("{0}")]
@@ -98,6 +104,7 @@ impl Error {
             Self::Connector(error) => exit_code_of(error).into(),
             Self::Several(errors) => errors.iter().map(Self::exit_code).max().unwrap_or(1),
             Self::Interrupted => 130,
+            Self::Again => AGAIN.into(),
             Self::Peer { code, .. } => (*code).into(),
             Self::Alive { .. }
             | Self::Io { .. }
@@ -123,6 +130,7 @@ impl Error {
         match self {
             Self::Peer { told, .. } => *told,
             Self::Damaged(lines) => lines.is_empty(),
+            Self::Again => true,
             _ => false,
         }
     }

@@ -54,6 +54,13 @@ impl Member {
         self
     }
 
+    /// The same member, for one run; the next one listens anew.
+    pub(crate) fn enter(&mut self) -> Self {
+        let Self { index, epoch, supervisor, .. } = *self;
+        let (addresses, secret, job) = (self.addresses.clone(), self.secret.clone(), self.job.clone());
+        Self { index, addresses, secret, job, epoch, listener: self.listener.take(), supervisor }
+    }
+
     /// The number of this process; process 0 has the first worker.
     pub fn index(&self) -> usize {
         self.index
@@ -87,6 +94,8 @@ pub(crate) struct Mesh {
 pub(crate) enum End {
     Done,
     Interrupted,
+    /// To start again.
+    Again,
     /// The error of this process.
     Failed,
     /// The error of another one.
@@ -127,6 +136,7 @@ impl Mesh {
             None if self.watch.control().failed() => {
                 End::FailedElsewhere(self.error_of(0, 2, "it finds other partitions".to_owned()))
             }
+            None if departure.starts_again => End::Again,
             None if departure.interrupted => End::Interrupted,
             None => End::Done,
         }

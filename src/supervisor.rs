@@ -5,7 +5,7 @@
 //! by the supervisor, so that no port can be taken in between.
 //!
 //! Any death ends all. If the run can go on where it stood, all are started again, after a while that doubles with each
-//! time, and not for ever.
+//! time, and not for ever. If all have stopped only to start again, that is no failure: they are started at once.
 
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,7 +21,7 @@ use rustix::process::{kill_process, Pid, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::error::TAKEN_OVER;
+use crate::error::{AGAIN, TAKEN_OVER};
 use crate::mesh::{name, Member, Secret, LOST, SECRET};
 use crate::Error;
 
@@ -134,17 +134,21 @@ pub(crate) fn supervise<T>(processes: u16, restarts: u32) -> Result<T, Error> {
             let _ = to_watch.send(Event::Signal(signal));
         }
     });
+    let mut failures = 0;
     for life in 0.. {
         let mut company = start(processes, life, &sender)?;
         let code = company.watch(&events);
-        if life >= restarts || !company.may_live_again(code) {
+        if code == AGAIN {
+            continue;
+        }
+        if failures >= restarts || !company.may_live_again(code) {
             std::process::exit(code.into());
         }
-        let pause = PAUSE * 2_u32.pow(life.min(5));
+        let pause = PAUSE * 2_u32.pow(failures.min(5));
+        failures += 1;
         crate::log::complain(&format!(
-            "starts all processes again in {} s ({} of {restarts})",
+            "starts all processes again in {} s ({failures} of {restarts})",
             pause.as_secs(),
-            life + 1
         ));
         if company.rest(pause, &events) {
             std::process::exit(Error::Interrupted.exit_code());
@@ -236,6 +240,7 @@ impl Company {
         self.pids[process] = None;
         match status.code() {
             Some(0) => {}
+            Some(code) if code == i32::from(AGAIN) => {}
             // The others hear of it from each other, unless they have not met yet.
             Some(130) => self.signal(Signal::TERM),
             _ => drop(self.failing.get_or_insert_with(Instant::now)),
@@ -280,7 +285,8 @@ impl Company {
         let is_lost = |status: &ExitStatus| status.code() == Some(LOST.into());
         let was_one_lost = self.ended.iter().any(|(_, status)| is_lost(status));
         // The first one that is not a consequence. One that has failed by itself comes before one that has ended well.
-        let is_well = |status: &ExitStatus| matches!(status.code(), Some(0 | 130));
+        let is_again = |status: &ExitStatus| status.code() == Some(AGAIN.into());
+        let is_well = |status: &ExitStatus| matches!(status.code(), Some(0 | 130)) || is_again(status);
         let causes = || self.ended.iter().filter(|(_, status)| !is_lost(status));
         let failed = causes().find(|(_, status)| !is_well(status));
         match failed.or_else(|| causes().next().filter(|_| was_one_lost)) {
@@ -304,6 +310,7 @@ impl Company {
             None if self.is_signalled || self.ended.iter().any(|(_, status)| status.code() == Some(130)) => {
                 130
             }
+            None if self.ended.iter().any(|(_, status)| is_again(status)) => AGAIN,
             None => 0,
         }
     }
@@ -341,6 +348,11 @@ mod tests {
         let (lost, killed) = (i32::from(LOST) << 8, 9);
         assert_eq!((0, 130, 130), (code(&[0, 0]), code(&[130 << 8, 0]), code(&[0, 130 << 8])));
         assert_eq!((2, 1, 1), (code(&[2 << 8, 2 << 8]), code(&[lost, killed]), code(&[0, lost])));
-        assert_eq!((5, 1), (code(&[lost, 5 << 8, 1 << 8]), code(&[lost, lost])));
+        assert_eq!((7, 1), (code(&[lost, 7 << 8, 1 << 8]), code(&[lost, lost])));
+        let again = i32::from(AGAIN) << 8;
+        assert_eq!(
+            (AGAIN, 130, 1),
+            (code(&[again, again]), code(&[again, 130 << 8]), code(&[again, killed]))
+        );
     }
 }

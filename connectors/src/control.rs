@@ -9,6 +9,7 @@ mod local;
 mod reached;
 mod saving;
 mod scheduler;
+mod stopping;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -39,7 +40,7 @@ struct Shared {
     run: OnceLock<u64>,
     counts: Counts,
     tally: Arc<Tally>,
-    interrupted: AtomicBool,
+    stopping: stopping::Stopping,
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
     held: Mutex<BTreeMap<(usize, usize), EventTime>>,
@@ -76,6 +77,8 @@ struct Known {
 pub struct Bulletin {
     /// Whether it stops without finalising what is not final.
     pub interrupted: bool,
+    /// Whether it does so only to start again.
+    pub starts_again: bool,
     /// Whether all its workers have opened what they read, and nothing has failed.
     pub opened: bool,
     /// How many of its workers have stopped reading for good.
@@ -154,21 +157,16 @@ impl Control {
         lock(&self.0.failure).take()
     }
 
-    /// Asks the run to stop without finalising what is not final.
-    pub fn interrupt(&self) {
-        self.0.interrupted.store(true, Ordering::Release);
-        self.notify();
-    }
-
-    /// Whether the run should stop: sources then read no further and keep their capabilities.
-    pub fn interrupted(&self) -> bool {
-        self.0.interrupted.load(Ordering::Acquire)
-    }
-
     /// Notes that all workers of this process have opened what they read, or failed to.
     pub fn opened(&self) {
         self.0.opened.store(true, Ordering::Release);
         self.notify();
+    }
+
+    /// Whether all of so many processes have opened what they read, as far as this one has heard.
+    pub fn is_open(&self, processes: usize) -> bool {
+        let others = lock(&self.0.others).values().filter(|other| other.opened).count();
+        self.0.opened.load(Ordering::Acquire) && others + 1 == processes
     }
 
     /// Waits until all of so many processes have opened what they read, or the run is failed or interrupted.
@@ -203,6 +201,15 @@ impl Control {
             partitions: partitions.to_vec(),
             quarantine: quarantine.clone(),
         });
+    }
+
+    /// Those of the partitions of a source that the run does not know; none before it has begun to read.
+    pub fn unknown(&self, source: &str, partitions: Vec<String>) -> Vec<String> {
+        let known = lock(&self.0.known);
+        match known.values().find(|known| &*known.source == source) {
+            Some(known) => partitions.into_iter().filter(|name| !known.partitions.contains(name)).collect(),
+            None => Vec::new(),
+        }
     }
 
     /// How many partitions all known sources have.
@@ -285,6 +292,8 @@ impl Control {
         let frozen = *lock(&self.0.frozen);
         Bulletin {
             interrupted: self.interrupted(),
+            // In this order: so nobody takes a new start for an interruption.
+            starts_again: self.starts_again(),
             // Whoever hears this hears of no failure later that came before it.
             opened: self.0.opened.load(Ordering::Acquire) && !self.failed(),
             frozen,
@@ -303,7 +312,7 @@ impl Control {
         let differs = lock(&self.0.listed).iter().find_map(|(ingest, (source, hash))| {
             bulletin.listed.get(ingest).is_some_and(|other| other != hash).then(|| source.clone())
         });
-        let interrupts = bulletin.interrupted && !self.interrupted();
+        let Bulletin { interrupted, starts_again, .. } = bulletin;
         if bulletin.saved && !self.has_saved() {
             self.saved();
         }
@@ -315,8 +324,10 @@ impl Control {
         }
         lock(&self.0.others).insert(process, bulletin);
         self.0.heard.notify_all();
-        if interrupts {
-            self.interrupt();
+        match (interrupted, starts_again) {
+            (true, true) => self.start_again(),
+            (true, false) => self.interrupt(),
+            (false, _) => {}
         }
     }
 

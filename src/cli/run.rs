@@ -1,7 +1,7 @@
 //! `tidewatch run`.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -9,15 +9,17 @@ use tidewatch_connectors::egress::Output;
 use tidewatch_connectors::format::TableEncoder;
 use tidewatch_connectors::recording::Recorder;
 use tidewatch_connectors::stdio::Stdout;
+use tidewatch_connectors::Control;
 use tracing::info;
 
 use super::Voice;
+use crate::cluster::{self, Cluster, Outcome};
 use crate::config::{self, PipelineFile, Stream};
 use crate::job::{Job, Outputs};
 use crate::progress::{Progress, Summary, Telling};
 use crate::recovery::Terms;
 use crate::registry::Registry;
-use crate::{cluster, supervisor, Error};
+use crate::{supervisor, Error};
 
 /// Runs a pipeline until its sources end, or Ctrl-C.
 ///
@@ -60,12 +62,30 @@ impl Run {
         // What is wrong so far is said once, before there are other processes.
         let recorded = if self.record.is_some() { "\nrecorded" } else { "" };
         let restarts = job.file().checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.restarts);
-        let cluster = self.cluster.enter_again(&format!("{}{recorded}", job.identity()), restarts)?;
-        let control = cluster::control(&cluster)?;
+        let mut cluster = self.cluster.enter_again(&format!("{}{recorded}", job.identity()), restarts)?;
+        let mut control = cluster::control(&cluster)?;
         let create = |path: &String| Recorder::create_part(path, cluster.part());
         let recorder = self.record.as_ref().map(create).transpose()?;
-        let job = recorder.as_ref().map_or(job.clone(), |recorder| job.recorded(recorder));
+        let mut job = recorder.as_ref().map_or(job.clone(), |recorder| job.recorded(recorder));
+        loop {
+            let outcome = self.once(&job, cluster.enter(), &control, recorder.as_ref(), voice)?;
+            if outcome != Outcome::Again || cluster.is_supervised() {
+                return outcome.or_interrupted();
+            }
+            // In place of the run that has stopped for it.
+            (control, job) = (control.successor(), job.on(Terms::default()));
+        }
+    }
 
+    /// Runs the pipeline once.
+    fn once(
+        &self,
+        job: &Job,
+        cluster: Cluster,
+        control: &Control,
+        recorder: Option<&Recorder>,
+        voice: Voice,
+    ) -> Result<Outcome, Error> {
         let speaks = cluster.index() == 0;
         let writes_stdout = job.sinks().iter().any(|sink| sink.connector == "stdout");
         // All processes build the same dataflow: they see one terminal, or none is asked.
@@ -83,7 +103,7 @@ impl Run {
             (true, false) => Telling::Events,
             (true, true) => Telling::Json,
         };
-        let progress = Arc::new(Progress::new(&control, job.size(), quiet).telling(telling));
+        let progress = Arc::new(Progress::new(control, job.size(), quiet).telling(telling));
         let outputs: Arc<Outputs> = {
             let (job, progress) = (job.clone(), progress.clone());
             Arc::new(move || {
@@ -98,24 +118,27 @@ impl Run {
             })
         };
 
-        let outcome = progress.during(|| job.run(cluster, &control, outputs));
-        let close = |recorder| super::record::close(recorder, &control, &outcome);
-        let recorded = recorder.as_ref().map(close).transpose()?.flatten();
+        let outcome = progress.during(|| job.run(cluster, control, outputs));
+        let close = |recorder| super::record::close(recorder, control, &outcome);
+        let recorded = recorder.map(close).transpose()?.flatten();
         let outcome = outcome?;
-        let summary = Summary::new(&control, outcome);
+        let summary = Summary::new(control, outcome);
         info!(?outcome, records = summary.totals.records, anomalies = summary.totals.anomalies, "run ended");
+        if outcome == Outcome::Again {
+            return Ok(outcome);
+        }
         if speaks && voice.json {
             super::say(&summary.json())?;
         } else if speaks && !voice.quiet {
             crate::log::complain(&summary.text());
-            point_at_rejections(path, &job, &summary);
+            point_at_rejections(job, &summary);
         }
         if let (Some(recorded), Some(recorder)) = (recorded, recorder) {
             if !voice.json && !voice.quiet {
                 crate::log::complain(&super::record::text(&recorded, recorder.path()));
             }
         }
-        outcome.or_interrupted()
+        Ok(outcome)
     }
 }
 
@@ -157,7 +180,7 @@ fn confirm(question: &str) -> Result<(), Error> {
 }
 
 /// Says how to see records that nobody looks at.
-fn point_at_rejections(path: &Path, job: &Job, summary: &Summary) {
+fn point_at_rejections(job: &Job, summary: &Summary) {
     let has = |stream| job.sinks().iter().any(|sink| sink.stream == stream);
     for (count, stream, name) in [
         (summary.totals.late, Stream::Late, "late"),
@@ -167,7 +190,7 @@ fn point_at_rejections(path: &Path, job: &Job, summary: &Summary) {
         if count > 0 && !has(stream) {
             crate::log::complain(&format!(
                 "to see them, add to {}: [[sink]] stream = \"{name}\"",
-                path.display()
+                job.file().path
             ));
         }
     }

@@ -56,6 +56,8 @@ pub(super) struct Report {
 /// How a run ended, by the last reports of all processes: the same for each of them.
 pub(super) struct Departure {
     pub(super) interrupted: bool,
+    /// Whether all that were interrupted were so only to start again.
+    pub(super) starts_again: bool,
     /// The process with an error; the first one, if several have one.
     pub(super) failed: Option<Failed>,
 }
@@ -131,8 +133,11 @@ impl Watch {
     /// How the run ended, once every process has said its last.
     pub(super) fn departure(&self) -> Departure {
         let last = lock(&self.last);
+        let interrupted = || last.values().filter(|report| report.bulletin.interrupted);
         Departure {
-            interrupted: last.values().any(|report| report.bulletin.interrupted),
+            interrupted: interrupted().next().is_some(),
+            starts_again: interrupted().next().is_some()
+                && interrupted().all(|report| report.bulletin.starts_again),
             failed: last
                 .values()
                 .filter_map(|report| report.failed.clone())
