@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cluster::{self, Cluster, Outcome};
 use crate::config::{PipelineFile, SinkFormat, SinkSpec, SourceSpec, Stream};
-use crate::recovery::{Recovered, Terms};
+use crate::recovery::{Lookout, Recovered, Terms};
 use crate::registry::{ReadBy, Registry, Written};
 use crate::Error;
 
@@ -252,9 +252,19 @@ impl Job {
     pub fn run(&self, cluster: Cluster, control: &Control, outputs: Arc<Outputs>) -> Result<Outcome, Error> {
         let job = self.clone();
         let start = Start::of(&cluster);
+        // A recording is of one run.
+        let goes_on = self.0.file.checkpoint.is_some() && !self.0.recorded;
+        let lookout = self.lookout(&cluster, control, goes_on)?;
         let outcome = cluster::run(cluster, control, move |worker| job.build(worker, &start, outputs()));
+        drop(lookout);
         self.close();
         outcome
+    }
+
+    /// Has the first process look for partitions that appear, for which a run starts again that `goes_on` where it stood.
+    fn lookout(&self, cluster: &Cluster, control: &Control, goes_on: bool) -> Result<Option<Lookout>, Error> {
+        let start = || Lookout::start(&self.0.inputs, control, cluster.processes(), goes_on);
+        (cluster.index() == 0).then(start).transpose()
     }
 
     /// Has the sources let go of what they needed for a run.
@@ -270,6 +280,7 @@ impl Job {
     pub fn read(&self, cluster: Cluster, control: &Control) -> Result<Outcome, Error> {
         let job = self.clone();
         let start = Start::of(&cluster);
+        let lookout = self.lookout(&cluster, control, false)?;
         let outcome = cluster::run(cluster, control, move |worker| {
             worker.dataflow::<EventTime, _, _>(|scope| {
                 job.0.inputs.iter().for_each(|input| drop(input.ingest(scope)));
@@ -277,6 +288,7 @@ impl Job {
             start.meet(&Control::current());
             Ok(())
         });
+        drop(lookout);
         self.close();
         outcome
     }

@@ -6,6 +6,7 @@
 //! all shards have passed, decides about partitions that no run has read yet, and says so; and every process starts from there.
 
 mod incarnation;
+mod newcomers;
 mod plan;
 mod requests;
 
@@ -15,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use tidewatch_connectors::egress::Shards;
-use tidewatch_connectors::ingest::{Position, Resume};
+use tidewatch_connectors::ingest::Resume;
 use tidewatch_connectors::store::{Entry, Epoch, Lock, Log, Store};
 use tidewatch_connectors::{Control, Error as ConnectorError, Input, Progress, TransactionalSink};
 use tidewatch_dataflows::EventTime;
@@ -25,6 +26,7 @@ use crate::checkpoint::{Began, Body, Checkpoint, Keeper, KeyGroups, Manifest, Sc
 use crate::Error;
 pub(crate) use incarnation::Incarnation;
 pub use incarnation::Terms;
+pub(crate) use newcomers::Lookout;
 pub(crate) use plan::{Plan, Reach};
 pub use requests::ask;
 
@@ -202,7 +204,7 @@ impl Who<'_> {
         // Once a shard has committed the end, nothing can follow it.
         let newcomers = match reach.highest {
             Progress::End => Vec::new(),
-            Progress::Below(_) => newcomers(inputs, &plan)?,
+            Progress::Below(_) => newcomers::newcomers(inputs, &plan)?,
         };
         if !newcomers.is_empty() {
             plan.positions.extend(newcomers.iter().cloned());
@@ -223,23 +225,6 @@ fn is_intact(store: &dyn Store, manifest: &Manifest) -> bool {
             false
         }
     }
-}
-
-/// Partitions that no run has read yet. The first run reads all from the beginning; to a later one they are new, and their
-/// records are late before what may have been committed without them.
-fn newcomers(inputs: &[Input], plan: &Plan) -> Result<Vec<Position>, Error> {
-    let watermark = if plan.positions.is_empty() { EventTime::MIN } else { plan.floor };
-    let mut newcomers = Vec::new();
-    for input in inputs {
-        let source = input.source();
-        let mut names = source.partitions()?;
-        names.sort_unstable();
-        names.dedup();
-        for name in names.iter().filter(|name| !plan.knows(input.name(), name)) {
-            newcomers.push(Position::start(input.name(), name, source.first(name)?, watermark));
-        }
-    }
-    Ok(newcomers)
 }
 
 /// The log as far as it was read.

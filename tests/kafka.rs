@@ -2,6 +2,7 @@
 
 mod ends;
 mod group;
+mod growing;
 mod lost;
 mod outage;
 mod records;

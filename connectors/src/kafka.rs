@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use regex_lite::Regex;
 use tidewatch_dataflows::{EventTime, Offset};
@@ -29,6 +30,9 @@ use client::Client;
 use reader::KafkaReader;
 pub use settings::Settings;
 pub use sink::{Brokers, Create, KafkaSink, Topic, TransactionalKafka};
+
+/// How often somebody looks for partitions that have appeared.
+const DISCOVER: Duration = Duration::from_secs(30);
 
 /// Which topics are read.
 #[derive(Clone, Debug)]
@@ -89,6 +93,7 @@ pub struct KafkaSource {
     is_bounded: bool,
     max_record: usize,
     group: Option<String>,
+    discover: Option<Duration>,
     client: Arc<Mutex<Option<Arc<Client>>>>,
 }
 
@@ -104,6 +109,7 @@ impl KafkaSource {
             is_bounded: false,
             max_record: MAX_RECORD,
             group: None,
+            discover: Some(DISCOVER),
             client: Arc::default(),
         }
     }
@@ -153,6 +159,13 @@ impl KafkaSource {
     #[must_use]
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
+        self
+    }
+
+    /// How often somebody looks whether partitions or topics have appeared, by default every 30 seconds; never with `None`.
+    #[must_use]
+    pub fn discover(mut self, every: Option<Duration>) -> Self {
+        self.discover = every;
         self
     }
 
@@ -228,6 +241,16 @@ impl Source for KafkaSource {
         let bounds = client.bounds(&place)?;
         let chosen = self.choose(&client, &place, bounds)?;
         self.admit(&place, chosen, bounds).map(Offset)
+    }
+
+    fn joins(&self, partition: &str) -> Result<Offset, Error> {
+        // Whoever begins with what comes last has begun before there was any of this.
+        let start = if self.start == Start::Latest { Start::Earliest } else { self.start };
+        Self { start, ..self.clone() }.first(partition)
+    }
+
+    fn grows(&self) -> Option<Duration> {
+        self.discover.filter(|_| !self.is_bounded)
     }
 
     fn close(&self) {

@@ -70,6 +70,20 @@ pub trait Source: Send + Sync {
         Ok(Offset(0))
     }
 
+    /// The same of one that was not there when the source was first read: everything in it is new.
+    ///
+    /// # Errors
+    ///
+    /// As [`first`](Self::first).
+    fn joins(&self, partition: &str) -> Result<Offset, Error> {
+        self.first(partition)
+    }
+
+    /// How often somebody is to look whether it has more partitions than before; `None` if it never has, or nobody is to look.
+    fn grows(&self) -> Option<std::time::Duration> {
+        None
+    }
+
     /// The decisions that were taken when the partition was first read, if the source is a recording.
     ///
     /// # Errors

@@ -40,6 +40,12 @@ pub(super) fn source() -> SourceInfo {
                 Literal::Text("stop"),
                 "what to do when records are gone before they were read",
             ),
+            Parameter::with_default(
+                "discover",
+                Kind::Span,
+                Literal::Text("30s"),
+                "how often to look whether partitions or topics have appeared; \"0s\" for never",
+            ),
             Parameter::optional(
                 "group",
                 Kind::Text,
@@ -147,9 +153,11 @@ fn construct(_: &Params, _: &SourceContext) -> Result<Arc<dyn Source>, Error> {
 #[cfg(feature = "kafka")]
 fn construct(options: &Params, context: &SourceContext) -> Result<Arc<dyn Source>, Error> {
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     use tidewatch_connectors::format::TimeFormat;
     use tidewatch_connectors::kafka::{KafkaSource, OnLost, Settings, Start, Topics};
+    use tidewatch_dataflows::Span;
 
     use super::built_in::conflict;
 
@@ -194,6 +202,7 @@ fn construct(options: &Params, context: &SourceContext) -> Result<Arc<dyn Source
         .start(start)
         .offsets(offsets)
         .on_lost(on_lost)
+        .discover(Some(Duration::from(options.value::<Span>("discover"))).filter(|every| !every.is_zero()))
         .bounded(options.value::<&str>("stop_at") == "end")
         .max_record(context.max_record);
     Ok(Arc::new(match group(options.optional("group"), &context.read_by) {

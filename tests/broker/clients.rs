@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -84,6 +86,19 @@ impl Broker {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
         let made = block_on(self.admin().create_topics([&topic], &options)).expect("the broker answers");
         made.into_iter().for_each(|made| drop(made.expect("nobody else has a topic of this name")));
+    }
+
+    /// Gives a topic more partitions, so that it has so many.
+    pub(crate) fn grow(&self, topic: &str, partitions: usize) {
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+        let grown =
+            block_on(self.admin().create_partitions([&NewPartitions::new(topic, partitions)], &options));
+        let grown = grown.expect("the broker answers").into_iter();
+        grown.for_each(|grown| drop(grown.expect("it has fewer of them")));
+        let start = Instant::now();
+        while self.ends(topic).len() < partitions {
+            assert!(start.elapsed() < PATIENCE, "the topic {topic} does not grow");
+        }
     }
 
     /// The settings that a topic has now.

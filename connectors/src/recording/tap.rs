@@ -82,6 +82,14 @@ impl Source for TapSource {
         self.inner.first(partition)
     }
 
+    fn joins(&self, partition: &str) -> Result<Offset, Error> {
+        self.inner.joins(partition)
+    }
+
+    fn grows(&self) -> Option<Duration> {
+        self.inner.grows()
+    }
+
     fn close(&self) {
         self.inner.close();
     }

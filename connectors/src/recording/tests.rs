@@ -47,6 +47,9 @@ impl Source for Script {
     fn first(&self, _: &str) -> Result<Offset, Error> {
         Ok(offset(0))
     }
+    fn joins(&self, _: &str) -> Result<Offset, Error> {
+        Ok(offset(1))
+    }
 }
 
 fn offset(index: usize) -> Offset {

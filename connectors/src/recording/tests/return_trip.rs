@@ -46,7 +46,8 @@ fn who_records_a_source_changes_nothing_of_where_it_starts() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::create(&folder.path().join("r.tide").display().to_string()).unwrap();
     let tapped = recorder.record(input.clone(), 1);
-    assert_eq!(offset(0), tapped.source().first("a/1").unwrap());
+    let source = tapped.source();
+    assert_eq!([offset(0), offset(1)], [source.first("a/1").unwrap(), source.joins("a/1").unwrap()]);
 }
 
 #[test]
