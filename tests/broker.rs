@@ -29,7 +29,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 #[allow(unused_imports, reason = "not every program that includes it uses all of it")]
-pub(crate) use clients::{Received, Sent};
+pub(crate) use clients::{Acknowledged, Received, Sent};
+#[allow(unused_imports, reason = "not every program that includes it uses all of it")]
+pub(crate) use install::{libraries, skip};
 #[allow(unused_imports, reason = "not every program that includes it uses all of it")]
 pub(crate) use settings::PASSWORD;
 use settings::{free_port, settings, Ports};

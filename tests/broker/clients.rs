@@ -60,7 +60,7 @@ impl Received {
 }
 
 /// Ends the program when a record was not written: nothing that a test claims would mean anything.
-struct Acknowledged;
+pub(crate) struct Acknowledged;
 
 impl ClientContext for Acknowledged {}
 

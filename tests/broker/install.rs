@@ -26,11 +26,16 @@ fn find() -> Result<String, String> {
         }
         Some(_) => {}
     }
-    let kept = Path::new(KEPT);
-    if !kept.exists() {
-        fetch(kept)?;
+    libraries(POM, KEPT)
+}
+
+/// The class path of the libraries that a file of Maven names, which are kept in a folder, so that they are fetched once; or
+/// why there can be none.
+pub(crate) fn libraries(pom: &str, kept: &str) -> Result<String, String> {
+    if !Path::new(kept).exists() {
+        fetch(pom, Path::new(kept))?;
     }
-    Ok(format!("{KEPT}/*"))
+    Ok(format!("{kept}/*"))
 }
 
 /// The number before the first dot, which is the whole version since Java 9.
@@ -43,13 +48,13 @@ fn java_version() -> Option<u32> {
 
 /// Copies the libraries to `kept`, from Maven's own store if it has them all. They appear there all at once, since other
 /// tests may do the same.
-fn fetch(kept: &Path) -> Result<(), String> {
+fn fetch(pom: &str, kept: &Path) -> Result<(), String> {
     let place = PathBuf::from(format!("{}.{}", kept.display(), std::process::id()));
     let copy = |offline: &[&str]| {
         let mut maven = Command::new("mvn");
         maven.args(["--quiet", "--batch-mode"]).args(offline).args([
             "--file",
-            POM,
+            pom,
             "dependency:copy-dependencies",
         ]);
         maven.args(["-DincludeScope=runtime", &format!("-DoutputDirectory={}", place.display())]);
