@@ -99,6 +99,8 @@ impl Who<'_> {
         let shards = sinks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         let reach = Reach::of(shards.iter().flat_map(|shards| shards.progress().values().copied()));
         entries.append(&mut log, epoch, Body::Fenced { process: self.process as u64, reach })?;
+        let fenced: usize = shards.iter().map(|shards| shards.progress().len()).sum();
+        info!(shards = fenced, "fenced");
         let plan = match self.process {
             0 => self.decide(&**store, &mut log, &mut entries, epoch, inputs)?,
             _ => self.await_plan(&mut log, &mut entries, epoch)?,
@@ -114,6 +116,10 @@ impl Who<'_> {
         let objects = manifest.as_ref().map(|manifest| manifest.objects.clone()).unwrap_or_default();
         let load = |manifest| Checkpoint::load(&**store, manifest, groups);
         let checkpoint = manifest.map(load).transpose()?;
+        if checkpoint.is_some() {
+            let bytes: u64 = objects.iter().map(|object| object.bytes).sum();
+            info!(objects = objects.len(), bytes, "loaded");
+        }
         let decisions = plan::decisions(&entries.0);
         let hash = self.hash;
         let scribe = Scribe { store: store.clone(), log, epoch, hash, objects, workers: peers };

@@ -11,6 +11,7 @@ use tidewatch_connectors::task::{inbox, Inbox, Next, Task};
 use tidewatch_connectors::{Control, Decision, Error, Journal, Kept};
 use tidewatch_dataflows::state::Changes;
 use tidewatch_dataflows::{EventTime, PartitionId};
+use tracing::info;
 
 use super::compaction::Plan;
 use super::upkeep::Upkeep;
@@ -134,6 +135,9 @@ impl Scribe {
         objects: Vec<ObjectRef>,
         is_savepoint: bool,
     ) -> Result<(), Error> {
+        let (keys, bytes) = objects.iter().fold((0, 0), |(keys, bytes), object| {
+            (keys + object.keys + object.evicted, bytes + object.bytes)
+        });
         self.objects.extend(objects);
         let manifest = Manifest {
             boundary,
@@ -145,6 +149,7 @@ impl Scribe {
             objects: self.objects.clone(),
         };
         self.log.append(self.epoch, &Body::Manifest(manifest).encode())?;
+        info!(%boundary, keys, bytes, "committed checkpoint");
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! How a job goes on where an earlier run of it stood.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tidewatch_connectors::{Control, Input};
 use tidewatch_dataflows::flow::Records;
@@ -10,6 +11,7 @@ use tidewatch_dataflows::operators::{ArrangeStates, Eager, Keyed, Limits};
 use tidewatch_dataflows::state::Version;
 use tidewatch_dataflows::{state, Key, Record};
 use timely::dataflow::operators::Probe;
+use tracing::info;
 
 use super::start::Place;
 use super::Job;
@@ -54,7 +56,8 @@ impl Recovered {
         observers: &[Arc<Observe>],
     ) -> Result<KeyedStreams<'scope, Verdict>, Error> {
         let scope = records.rows.scope();
-        let groups = KeyGroups::of_worker(scope.index(), scope.peers());
+        let (worker, start) = (scope.index(), Instant::now());
+        let groups = KeyGroups::of_worker(worker, scope.peers());
         let kept = |checkpoint: &Checkpoint| groups.iter().map(|group| checkpoint.group(group)).collect();
         let kept: Vec<Merged> = self.checkpoint.as_ref().map_or(Ok(Vec::new()), kept)?;
         let versions = |kept: &Merged| -> Vec<_> {
@@ -64,9 +67,15 @@ impl Recovered {
         };
         let restored = (!observers.is_empty()).then(|| kept.iter().flat_map(versions).collect());
         let restore = Box::new(move |take: &mut Take<'_>| {
-            kept.iter()
-                .flat_map(Merged::live)
-                .try_for_each(|Change { key, last, state, .. }| take(state::Change { key, last, state }))
+            let mut keys = 0_u64;
+            for Change { key, last, state, .. } in kept.iter().flat_map(Merged::live) {
+                take(state::Change { key, last, state })?;
+                keys += 1;
+            }
+            if !kept.is_empty() {
+                info!(worker, keys, elapsed_ms = start.elapsed().as_millis() as u64, "restored");
+            }
+            Ok(())
         });
         let (ticker, boundaries) = Ticker::new(scope);
         let durable = Durable { boundaries, boundary: self.boundary, restore };
