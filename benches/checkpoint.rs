@@ -1,4 +1,4 @@
-//! Writing and reading objects of state, without a store.
+//! Writing and reading objects of state, without a store; and how long it keeps a worker ([stall](checkpoint/stall.rs)).
 //!
 //! Shape: 1 million changed keys with 52 bytes of state each, of which 40 are floats that no compression makes smaller; and
 //! the same keys as 256 objects of a base and its deltas would leave them: a base of all, and 8 deltas of an eighth. Reason: a
@@ -6,12 +6,14 @@
 //! appends or reads the same texts and states with their lengths, unsorted, unchecked and uncompressed; bytes per changed
 //! key.
 
+#[path = "checkpoint/stall.rs"]
+mod stall;
 #[allow(dead_code, reason = "each bench uses a part of it")]
 mod support;
 
 use std::hint::black_box;
 
-use criterion::{criterion_group, criterion_main, Criterion};
+use criterion::{criterion_group, Criterion};
 use support::{scaled, Workload};
 use tidewatch::checkpoint::{object, Change, Changes, Merged, Object};
 use tidewatch::dataflows::record::KeyGroup;
@@ -130,4 +132,9 @@ fn checkpoint(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, checkpoint);
-criterion_main!(benches);
+
+fn main() {
+    benches();
+    stall::stall();
+    Criterion::default().configure_from_args().final_summary();
+}
