@@ -23,11 +23,17 @@ impl Second {
         env::var(PART).ok()
     }
 
+    /// What starts this program again, to do something.
+    pub(crate) fn command(part: &str) -> Command {
+        let mut command = Command::new(env::current_exe().expect("it runs"));
+        command.env(PART, part);
+        command
+    }
+
     /// Starts it; returns its address, too.
     pub(crate) fn start(part: &str) -> (Self, String) {
-        let mut command = Command::new(env::current_exe().expect("it runs"));
-        let mut child =
-            command.env(PART, part).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut command = Self::command(part);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let mut second = Self { child, lines };
         let address = second.line();
