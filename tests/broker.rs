@@ -29,7 +29,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 #[allow(unused_imports, reason = "not every program that includes it uses all of it")]
-pub(crate) use clients::{Acknowledged, Received, Sent};
+pub(crate) use clients::{Acknowledged, Received, Sender, Sent};
 #[allow(unused_imports, reason = "not every program that includes it uses all of it")]
 pub(crate) use install::{libraries, skip};
 #[allow(unused_imports, reason = "not every program that includes it uses all of it")]

@@ -1,10 +1,15 @@
 //! Runs that die, hang and wake up again, and brokers that do: what is committed in the end must be what an undisturbed run
 //! commits.
 //!
-//! What happens follows from a seed, which is printed; `CHAOS_SEED=7` has it happen again.
+//! What happens follows from a seed, which is printed; `CHAOS_SEED=7` has it happen again. `CHAOS_LIVES=400` takes longer.
 
 mod crashes;
+mod disk;
 mod feed;
+mod journal;
+mod lives;
+mod sinks;
+mod topic;
 
 use std::env;
 

@@ -74,6 +74,32 @@ impl ProducerContext for Acknowledged {
     }
 }
 
+/// Writes records.
+pub(crate) struct Sender(BaseProducer<Acknowledged>);
+
+impl Sender {
+    /// Writes a record, soon.
+    pub(crate) fn send(&self, topic: &str, sent: Sent<'_>) {
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in sent.headers {
+            headers = headers.insert(Header { key, value: *value });
+        }
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(sent.partition).headers(headers);
+        (record.key, record.payload, record.timestamp) = (sent.key, sent.payload, sent.timestamp);
+        while let Err((error, back)) = self.0.send(record) {
+            let full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+            assert!(full, "a record cannot be written: {error}");
+            self.0.poll(Timeout::After(Duration::from_millis(10)));
+            record = back;
+        }
+    }
+
+    /// Returns when all are acknowledged.
+    pub(crate) fn finish(self) {
+        self.0.flush(PATIENCE).expect("the broker takes them");
+    }
+}
+
 impl Broker {
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         self.client().create().expect("the settings are right")
@@ -131,29 +157,20 @@ impl Broker {
         settings: &[(&str, &str)],
         records: impl IntoIterator<Item = Sent<'a>>,
     ) {
+        let sender = self.sender(settings);
+        records.into_iter().for_each(|sent| sender.send(topic, sent));
+        sender.finish();
+    }
+
+    /// A producer with further settings, which outlives the broker and goes on with the next one at its address.
+    pub(crate) fn sender(&self, settings: &[(&str, &str)]) -> Sender {
         let mut config = self.client();
         // One partition's records stay in order when some are sent again.
         config.set("enable.idempotence", "true").set("linger.ms", "5");
         for (key, value) in settings {
             config.set(*key, *value);
         }
-        let producer: BaseProducer<Acknowledged> =
-            config.create_with_context(Acknowledged).expect("the settings are right");
-        for sent in records {
-            let mut headers = OwnedHeaders::new();
-            for (key, value) in sent.headers {
-                headers = headers.insert(Header { key, value: *value });
-            }
-            let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(sent.partition).headers(headers);
-            (record.key, record.payload, record.timestamp) = (sent.key, sent.payload, sent.timestamp);
-            while let Err((error, back)) = producer.send(record) {
-                let full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-                assert!(full, "a record cannot be written: {error}");
-                producer.poll(Timeout::After(Duration::from_millis(10)));
-                record = back;
-            }
-        }
-        producer.flush(PATIENCE).expect("the broker takes them");
+        Sender(config.create_with_context(Acknowledged).expect("the settings are right"))
     }
 
     /// Where each partition of a topic ends.

@@ -4,20 +4,18 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tempfile::TempDir;
 
-use super::feed::{Feed, LAST};
+use super::feed::Feed;
+use super::sinks::{assert_same, Line, Sinks, STREAMS};
 use super::{folder, seed};
-use crate::broker::{self, Broker};
-use crate::cluster::processes::{start, Ended, Observed, SOON};
+use crate::broker;
+use crate::cluster::processes::{start, SOON};
 use crate::examples::example;
-use crate::harness::program::{interrupt, read, PROGRAM};
-use crate::kafka_sink::pipeline::by_key;
+use crate::harness::program::PROGRAM;
 use crate::recovery::Random;
-
-const STREAMS: [&str; 4] = ["anomalies", "verdicts", "late", "dead_letters"];
 
 /// The clusters on which jobs die.
 const CLUSTERS: [&[&str]; 3] = [&["-w", "1"], &["-w", "2"], &["-n", "2"]];
@@ -67,6 +65,13 @@ const KAFKA: Steps = Steps {
     around: &[],
 };
 
+fn steps(sinks: Sinks<'_>) -> &'static Steps {
+    match sinks {
+        Sinks::Files => &FILE,
+        Sinks::Kafka(_) => &KAFKA,
+    }
+}
+
 /// Where a run dies: at which step, and after how many times that it comes there.
 type Death = (String, u64);
 
@@ -86,85 +91,17 @@ fn deaths(steps: &Steps, random: &mut Random) -> Vec<Death> {
     first.chain(rest).collect()
 }
 
-/// A line of a file, or a message with its key.
-type Line = (Option<Vec<u8>>, String);
-
-/// Where a job writes to.
-#[derive(Clone, Copy)]
-enum Sinks {
-    Files,
-    Kafka(&'static Broker),
-}
-
-impl Sinks {
-    fn steps(self) -> &'static Steps {
-        match self {
-            Self::Files => &FILE,
-            Self::Kafka(_) => &KAFKA,
-        }
-    }
-
-    /// Makes the topics of a job.
-    fn prepare(self, name: &str) {
-        if let Self::Kafka(broker) = self {
-            STREAMS.iter().for_each(|stream| broker.topic(&format!("{name}-{stream}"), 2, &[]));
-        }
-    }
-
-    /// The tables of a pipeline file.
-    fn tables(self, folder: &Path, name: &str) -> String {
-        let table = |stream| {
-            match self {
-            Self::Files => {
-                let path = folder.join(format!("{name}-{stream}")).display().to_string();
-                format!("[[sink]]\nstream = \"{stream}\"\nconnector = \"file\"\noptions = {{ path = {path:?} }}\n")
-            }
-            Self::Kafka(Broker { address, .. }) => format!(
-                "[[sink]]\nstream = \"{stream}\"\nconnector = \"kafka\"\noptions = {{ brokers = \"{address}\", topic = \
-                 \"{name}-{stream}\", shards = 2 }}\n"
-            ),
-        }
-        };
-        STREAMS.iter().map(table).collect()
-    }
-
-    /// What is committed of each stream: of a file its lines, of a topic its messages in the order of each key.
-    fn committed(self, folder: &TempDir, name: &str) -> Vec<Vec<Line>> {
-        let of_stream = |stream| match self {
-            Self::Files => {
-                let text = read(folder, &format!("{name}-{stream}"));
-                text.lines().map(|line| (None, line.to_owned())).collect()
-            }
-            Self::Kafka(broker) => by_key(&broker.committed(&format!("{name}-{stream}"))),
-        };
-        STREAMS.map(of_stream).to_vec()
-    }
-
-    /// Waits until a job has committed what comes last, and stops it.
-    fn finish(self, run: &mut Observed, folder: &TempDir, name: &str) -> Ended {
-        let start = Instant::now();
-        let is_last = |(_, line): &Line| line.contains(LAST);
-        while !self.committed(folder, name)[1].iter().any(is_last) {
-            let alive = run.child.try_wait().expect("it is ours").is_none();
-            assert!(alive && start.elapsed() < 3 * SOON, "{name} comes to no end: {}", run.err());
-            thread::sleep(Duration::from_millis(100));
-        }
-        interrupt(&run.child);
-        run.end(3 * SOON)
-    }
-}
-
 /// A job in a folder of its own.
 struct Job {
     folder: TempDir,
     file: String,
     name: String,
     cluster: &'static [&'static str],
-    sinks: Sinks,
+    sinks: Sinks<'static>,
 }
 
 impl Job {
-    fn new(feed: &Feed, cluster: &'static [&'static str], sinks: Sinks, name: &str) -> Self {
+    fn new(feed: &Feed, cluster: &'static [&'static str], sinks: Sinks<'static>, name: &str) -> Self {
         let folder = folder();
         let (store, name) =
             (folder.path().join("store").display().to_string(), format!("{name}{}", cluster.concat()));
@@ -207,17 +144,8 @@ impl Job {
     }
 }
 
-/// Compares what is committed of each stream.
-fn assert_same(expected: &[Vec<Line>], found: &[Vec<Line>], told: &str) {
-    for ((stream, expected), found) in STREAMS.iter().zip(expected).zip(found) {
-        let (counts, differs) =
-            ((expected.len(), found.len()), expected.iter().zip(found).find(|(a, b)| a != b));
-        assert!(expected == found, "{told}: {stream} has {counts:?} lines, and differs at {differs:?}");
-    }
-}
-
 /// Jobs die at each step on each cluster, and are compared with one that does not.
-fn jobs_die_everywhere(sinks: Sinks, name: &str) {
+fn jobs_die_everywhere(sinks: Sinks<'static>, name: &str) {
     let seed = seed().unwrap_or(1);
     let begun = Instant::now();
     let crashing = example("crashing");
@@ -225,7 +153,7 @@ fn jobs_die_everywhere(sinks: Sinks, name: &str) {
     let mut feed = Feed::start(seed);
     let jobs = CLUSTERS.map(|cluster| Job::new(&feed, cluster, sinks, name));
     let mut random = Random(seed);
-    let deaths = CLUSTERS.map(|_| deaths(sinks.steps(), &mut random));
+    let deaths = CLUSTERS.map(|_| deaths(steps(sinks), &mut random));
     let told = format!("seed {seed}");
     thread::scope(|scope| {
         for (job, deaths) in jobs.iter().zip(&deaths) {

@@ -1,9 +1,11 @@
 //! `tidewatch` but for its death, for the tests: `CRASH=STEP CRASH_AT=2` ends the process the second time that it comes to the
-//! step, as `kill -9` does. With `CRASH`, each step that it comes to is said once on standard error.
+//! step, as `kill -9` does. With `CRASH`, each step that it comes to is said once on standard error. `KEEP=STORE` keeps what is dropped
+//! of the job's log, and `FULL=FILE` has the store be full as long as there is the file.
 
 use std::collections::BTreeMap;
 use std::env;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::{abort, ExitCode};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -66,6 +68,28 @@ fn said(bytes: &[u8]) -> &'static str {
     }
 }
 
+/// With `KEEP`, a store, puts there what is about to be dropped of the job's log.
+fn keep(store: &dyn Store, name: &str) -> Result<(), Error> {
+    let Ok(folder) = env::var("KEEP") else { return Ok(()) };
+    let is_entry = matches!(name.split('/').collect::<Vec<_>>()[..], [_, "log", _]);
+    if let Some(bytes) = store.get(name)?.filter(|_| is_entry) {
+        // A process that slept may have written, and now deletes, under the number of an entry that is kept already.
+        store::open(&folder)?.put_new(name, &bytes)?;
+    }
+    Ok(())
+}
+
+/// With `FULL`, no room is left while there is this file.
+fn find_room(store: &dyn Store, name: &str) -> Result<(), Error> {
+    match env::var_os("FULL").is_some_and(|path| Path::new(&path).exists()) {
+        true => {
+            let source = ErrorKind::StorageFull.into();
+            Err(Error::Store { operation: "write", object: store.object(name), source })
+        }
+        false => Ok(()),
+    }
+}
+
 /// What writing to the store is for.
 fn purpose(name: &str, bytes: &[u8]) -> String {
     let merges = thread::current().name() == Some("tidewatch-upkeep");
@@ -85,6 +109,7 @@ fn purpose(name: &str, bytes: &[u8]) -> String {
 
 impl Store for Mortal {
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<bool, Error> {
+        find_room(&*self.0, name)?;
         around(Some(purpose(name, bytes)), || self.0.put_new(name, bytes))
     }
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
@@ -94,6 +119,7 @@ impl Store for Mortal {
         self.0.list(prefix)
     }
     fn delete(&self, name: &str) -> Result<(), Error> {
+        keep(&*self.0, name)?;
         let part = name.split('/').nth(1);
         let purpose = part.map(|part| format!("delete from {part}"));
         around(purpose, || self.0.delete(name))
