@@ -64,7 +64,7 @@ impl Job {
     /// What a source, format or detector has against its parameters; [`Error::Usage`] if keyed state is observed, but the
     /// pipeline has no `[checkpoint]`.
     pub fn new(file: PipelineFile, registry: &Registry) -> Result<Self, Error> {
-        if file.checkpoint.is_none() && !registry.observers().is_empty() {
+        if file.checkpoint.is_none() && !registry.observers.is_empty() {
             let path = &file.path;
             let reason =
                 "the keyed state that this program observes is that of checkpoints: add a [checkpoint]";
@@ -336,7 +336,7 @@ impl Job {
         let (limits, eager) = (self.limits(), self.0.eager);
         let keyed = match (recovered, provisional) {
             (Some(recovered), _) => {
-                let observers = self.0.registry.observers();
+                let observers = &self.0.registry.observers;
                 recovered.keyed(records, limits, provisional.then_some(eager), logic, observers)?
             }
             (None, true) => records.keyed_eagerly(limits, eager, logic),

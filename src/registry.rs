@@ -39,7 +39,8 @@ pub struct Registry {
     pub sinks: Catalogue<SinkInfo>,
     /// Opens the store that a `[checkpoint]` names.
     pub store: Arc<OpenStore>,
-    observers: Vec<Arc<Observe>>,
+    /// Who looks at keyed state ([`Registry::observe`]).
+    pub observers: Vec<Arc<Observe>>,
 }
 
 /// Opens a store by what a pipeline file calls it.
@@ -58,11 +59,6 @@ impl Registry {
     /// every key, which jobs that nobody observes do without. A replay is not observed.
     pub fn observe(&mut self, observe: impl Fn(LiveStates<'_>) + Send + Sync + 'static) {
         self.observers.push(Arc::new(observe));
-    }
-
-    /// Who looks at keyed state.
-    pub(crate) fn observers(&self) -> &[Arc<Observe>] {
-        &self.observers
     }
 }
 

@@ -185,7 +185,14 @@ impl Broker {
                 partitions => break partitions,
             }
         };
-        let end = |number| consumer.fetch_watermarks(topic, number, PATIENCE).expect("it answers").1;
+        let end = |number| loop {
+            match consumer.fetch_watermarks(topic, number, PATIENCE) {
+                Ok((_, end)) => break end,
+                // Nor a leader.
+                Err(error) => assert!(start.elapsed() < PATIENCE, "{topic}/{number}: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
         (0..partitions as i32).map(end).collect()
     }
 
