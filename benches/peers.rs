@@ -1,12 +1,13 @@
 //! The same job on tidewatch and on its peers, beside a real broker.
 //!
-//! Shape: a backlog of 6 million records of 58 bytes of JSON in a topic of 4 partitions, 10 thousand keys → EWMA z → one in a
-//! thousand is an anomaly → a topic, in transactions, committed every 100 ms. Systems: tidewatch, one worker, with state that
-//! survives; a program written by hand, one thread with `rdkafka`, `serde_json` and a hash map, which keeps neither its state
-//! nor its place; Kafka Streams with `exactly_once_v2`, one thread, state in memory with a changelog. With `PEERS=all`
-//! also Flink and Bytewax. Reason: what all that tidewatch does beside the arithmetic costs. Unit: records per second, and per second of processor
-//! time of the process (the broker's is not counted), from when a system says that it reads until a reader of committed
-//! records has all anomalies, which must be the right ones, each once. Systems take turns; ratios are of the same round.
+//! Shape: a backlog of 6 million records of 58 bytes of JSON in a topic of 4 partitions, 10 thousand keys → EWMA z →
+//! one in a thousand is an anomaly → a topic, in transactions, committed every 100 ms. Systems: tidewatch, one worker,
+//! with state that survives; a program written by hand, one thread with `rdkafka`, `serde_json` and a hash map, which
+//! keeps neither its state nor its place; Kafka Streams with `exactly_once_v2`, one thread, state in memory with a
+//! changelog. With `PEERS=all` also Flink and Bytewax. Reason: what all that tidewatch does beside the arithmetic
+//! costs. Unit: records per second, and per second of processor time of the process (the broker's is not counted),
+//! from when a system says that it reads (Flink and Bytewax, that they start) until a reader of committed records has
+//! all anomalies, which must be the right ones, each once. Systems take turns; ratios are of the same round.
 //!
 //! `PEERS_RECORDS` and `PEERS_ROUNDS` say how many.
 

@@ -39,6 +39,8 @@ use settings::{free_port, settings, Ports};
 /// How long anything may take that a broker does in seconds on a machine without other work.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
+const NO_BROKER: &str = "no Kafka broker can be started here";
+
 /// A broker and its data, which are gone when it is dropped.
 pub(crate) struct Broker {
     /// Where it listens, as clients need it.
@@ -57,7 +59,7 @@ pub(crate) struct Broker {
 pub(crate) fn shared() -> Option<&'static Broker> {
     static SHARED: OnceLock<Broker> = OnceLock::new();
     if let Err(why) = install::class_path() {
-        install::skip(why);
+        install::skip(NO_BROKER, why);
         return None;
     }
     Some(SHARED.get_or_init(|| Broker::start().expect("nothing that it needs is missing")))
@@ -69,7 +71,7 @@ impl Broker {
         let class_path = match install::class_path() {
             Ok(class_path) => class_path,
             Err(why) => {
-                install::skip(why);
+                install::skip(NO_BROKER, why);
                 return None;
             }
         };

@@ -15,7 +15,7 @@ pub(crate) const READY: &str = "ready";
 /// Where its libraries are; `None`, said loudly, if they cannot be had.
 pub(crate) fn class_path() -> Option<String> {
     let found = libraries(&format!("{FOLDER}/pom.xml"), KEPT);
-    found.map_err(|why| skip(&format!("the job on Kafka Streams: {why}"))).ok()
+    found.map_err(|why| skip("the job on Kafka Streams", &why)).ok()
 }
 
 /// A command that runs it under a name, from one topic to another, which are there.

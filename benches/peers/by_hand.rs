@@ -1,5 +1,5 @@
-//! The job as anybody would write it by hand: one thread that polls, parses, looks into a hash map, and writes anomalies in
-//! transactions. What it knows of the keys is gone when it ends.
+//! The job as anybody would write it by hand: one thread that polls, parses, looks into a hash map, and writes
+//! anomalies in transactions. What it knows of the keys is gone when it ends.
 
 use std::collections::HashMap;
 use std::thread;

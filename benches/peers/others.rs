@@ -34,7 +34,7 @@ pub(crate) fn systems<'a>(broker: &'a Broker, folder: &'a TempDir) -> Vec<System
             };
             systems.push(System { name: "Flink", ready: READY, command: Box::new(command) });
         }
-        Err(why) => skip(&format!("the job on Flink: {why}")),
+        Err(why) => skip("the job on Flink", &why),
     }
     match bytewax() {
         Ok(python) => {
@@ -46,7 +46,7 @@ pub(crate) fn systems<'a>(broker: &'a Broker, folder: &'a TempDir) -> Vec<System
             };
             systems.push(System { name: "Bytewax", ready: READY, command: Box::new(command) });
         }
-        Err(why) => skip(&format!("the job on Bytewax: {why}")),
+        Err(why) => skip("the job on Bytewax", &why),
     }
     systems
 }

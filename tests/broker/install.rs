@@ -78,12 +78,12 @@ fn fetch(pom: &str, kept: &Path) -> Result<(), String> {
     }
 }
 
-/// Says that a test is skipped for want of a broker, past what captures the output of tests; fails it where everything
+/// Says that a test, or a part of a bench, is skipped and why, past what captures the output of tests; fails it where everything
 /// must be tested.
-pub(crate) fn skip(why: &str) {
+pub(crate) fn skip(what: &str, why: &str) {
     use std::io::Write as _;
-    let test = std::thread::current().name().unwrap_or("a bench").to_owned();
-    assert!(env::var_os("CI").is_none(), "CI must have what a broker needs: {why}");
-    let _ =
-        writeln!(std::io::stderr(), "\n*** SKIPPED {test}: no Kafka broker can be started here: {why} ***\n");
+    let thread = std::thread::current();
+    let test = thread.name().filter(|name| *name != "main").unwrap_or("of a bench");
+    assert!(env::var_os("CI").is_none(), "CI must have what everything needs: {what}: {why}");
+    let _ = writeln!(std::io::stderr(), "\n*** SKIPPED {test}: {what}: {why} ***\n");
 }
