@@ -15,7 +15,7 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("fetch.queue.backoff.ms", "2"),
     ("fetch.wait.max.ms", "100"),
     // Of each partition.
-    ("queued.max.messages.kbytes", "16384"),
+    ("queued.max.messages.kbytes", "1024"),
     // A broker that hangs is noticed, and one that is back is found.
     ("socket.timeout.ms", "10000"),
     ("socket.connection.setup.timeout.ms", "5000"),
