@@ -282,6 +282,15 @@ impl Company {
 
     /// Says what no process has said itself, and returns the exit code of the run.
     fn report(&self) -> u8 {
+        // Who is told to end before it listens is ended by the signal itself.
+        let by_signal = |status: &ExitStatus| matches!(status.signal(), Some(SIGINT | SIGTERM));
+        let by_itself = |status: &ExitStatus| {
+            let codes = [0, 130, i32::from(LOST), i32::from(AGAIN)];
+            status.code().is_some_and(|code| codes.contains(&code))
+        };
+        if self.is_signalled && self.ended.iter().all(|(_, status)| by_signal(status) || by_itself(status)) {
+            return 130;
+        }
         let is_lost = |status: &ExitStatus| status.code() == Some(LOST.into());
         let was_one_lost = self.ended.iter().any(|(_, status)| is_lost(status));
         // The first one that is not a consequence. One that has failed by itself comes before one that has ended well.
@@ -340,15 +349,19 @@ mod tests {
 
     #[test]
     fn the_exit_code_is_that_of_the_cause() {
-        let code = |ended: &[i32]| {
+        let report = |ended: &[i32], is_signalled| {
             let mut company = Company::new(vec!["a".to_owned(); ended.len()], 0);
+            company.is_signalled = is_signalled;
             company.ended = ended.iter().map(|raw| ExitStatus::from_raw(*raw)).enumerate().collect();
             company.report()
         };
+        let code = |ended: &[i32]| report(ended, false);
         let (lost, killed) = (i32::from(LOST) << 8, 9);
         assert_eq!((0, 130, 130), (code(&[0, 0]), code(&[130 << 8, 0]), code(&[0, 130 << 8])));
         assert_eq!((2, 1, 1), (code(&[2 << 8, 2 << 8]), code(&[lost, killed]), code(&[0, lost])));
         assert_eq!((7, 1), (code(&[lost, 7 << 8, 1 << 8]), code(&[lost, lost])));
+        let told = |ended: &[i32]| report(ended, true);
+        assert_eq!((130, 130, 1), (told(&[SIGINT, lost]), told(&[0, SIGTERM]), told(&[SIGINT, killed])));
         let again = i32::from(AGAIN) << 8;
         assert_eq!(
             (AGAIN, 130, 1),
