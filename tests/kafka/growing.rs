@@ -98,6 +98,61 @@ fn a_job_reads_partitions_that_a_topic_gets_while_it_runs_each_record_once() {
     }
 }
 
+#[test]
+fn a_job_that_is_killed_while_partitions_appear_reads_each_record_once() {
+    let Some(broker) = shared() else { return };
+    let topic = "growing-killed";
+    broker.topic(topic, 1, &[]);
+    fill(broker, topic, 0, "a", 0..200);
+    let (folder, path) = job(broker, topic, topic, SOON);
+    let mut expected: Vec<_> = of("a", 0..149).collect();
+    let clusters = ["-w1", "-n2", "-w3", "-w2", "-n2", "-w1", "-n2"];
+    for (life, cluster) in (0..).zip(clusters) {
+        let mut run = started(&path, cluster);
+        await_joined(&format!("{topic}/0"), &[&run]);
+        await_found(&folder, &run, &expected);
+        let partitions = life as usize + 2;
+        broker.grow(topic, partitions);
+        fill(broker, topic, life + 1, "b", [1_000 + life as u64]);
+        // Before it is noticed, while the run stops or starts, or later.
+        thread::sleep(Duration::from_millis(80 * life as u64));
+        run.kill();
+    }
+    let run = started(&path, "-w2");
+    let last = clusters.len() as i32;
+    (1..=last).for_each(|number| await_joined(&format!("{topic}/{number}"), &[&run]));
+    (0..=last).for_each(|number| fill(broker, topic, number, "c", [2_000]));
+    expected.extend(of("a", 149..200));
+    expected.extend(of("b", 1_000..1_000 + last as u64));
+    await_found(&folder, &run, &expected);
+    let said = interrupted(run);
+    assert_eq!((expected, ""), (found(&folder), &*read(&folder, "late.jsonl")), "{said}");
+}
+
+#[test]
+fn an_interruption_ends_a_run_that_starts_again() {
+    let Some(broker) = shared() else { return };
+    for cluster in ["-w2", "-n2"] {
+        let topic = format!("growing-interrupted{cluster}");
+        broker.topic(&topic, 1, &[]);
+        fill(broker, &topic, 0, "a", 0..200);
+        let (folder, path) = job(broker, &topic, &topic, SOON);
+        let expected: Vec<_> = of("a", 0..149).collect();
+        for partitions in [2, 3, 4] {
+            let mut run = started(&path, cluster);
+            await_joined(&format!("{topic}/{}", partitions - 2), &[&run]);
+            await_found(&folder, &run, &expected);
+            broker.grow(&topic, partitions);
+            let starts_again = || run.err().contains("starts again to read them");
+            eventually("it starts again", || run.err(), starts_again);
+            thread::sleep(Duration::from_millis(100 * (partitions as u64 - 2)));
+            signal(run.child.id(), "INT");
+            let ended = run.end(PATIENCE);
+            assert_eq!((Some(130), &expected), (ended.code, &found(&folder)), "{cluster}: {}", ended.err);
+        }
+    }
+}
+
 /// Nobody supervises these: each starts again by itself, and they find each other.
 #[test]
 fn processes_of_a_hostfile_start_again_together() {
