@@ -263,11 +263,8 @@ where
             let _entered = tickets[worker.index() % tickets.len()].enter();
             shared.install();
             debug!(worker = worker.index(), "building dataflows");
-            let built = build(worker);
-            if let Err(error) = &built {
-                // The others must not wait for this one, whose frontiers will never move.
-                shared.fail(ConnectorError::Configuration(error.to_string()));
-            }
+            // The others must not wait for this one, whose frontiers will never move.
+            let built = build(worker).or_else(|error| fail(&shared, error));
             drive(worker, &shared);
             built
         })
@@ -279,6 +276,20 @@ where
         }
     }
     Ok(first.or_else(|| control.take_failure().map(Error::from)))
+}
+
+/// Ends the run because a worker cannot build its dataflows; returns the error if it is not one of `control`'s.
+///
+/// What the other processes hear of it is with which exit code they end, and so whether a supervisor starts them again.
+fn fail(control: &Control, error: Error) -> Result<(), Error> {
+    let (kept, error) = match error {
+        Error::Connector(error) => (error, Ok(())),
+        Error::Io { what, source } => (ConnectorError::Io { what, source }, Ok(())),
+        Error::Interrupted => (ConnectorError::Interrupted, Err(Error::Interrupted)),
+        error => (ConnectorError::Configuration(error.to_string()), Err(error)),
+    };
+    control.fail(kept);
+    error
 }
 
 /// Steps a worker until its dataflows have ended, or the run is interrupted or has failed.

@@ -4,16 +4,24 @@ mod joining;
 mod poison;
 pub(crate) mod processes;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::process::Command;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tidewatch::cluster::{self, Outcome};
+use tidewatch::connectors::memory::Memory;
+use tidewatch::connectors::store::Epoch;
+use tidewatch::connectors::{Control, Error as ConnectorError};
+use tidewatch::prelude::*;
 
 use crate::cli::{GENERATED, STDIN};
 use crate::examples::example;
+use crate::harness::on_cluster;
 use crate::harness::program::{pipeline, read, PROGRAM};
 use processes::{hostfile, signal, start, start_as_it_is, until, Ended, Observed, SOON};
 
@@ -305,5 +313,37 @@ fn a_source_that_cannot_be_opened_anywhere_leaves_every_sink_as_it_was() {
         assert_eq!(Some(2), ended.code, "{cluster:?}: {ended:?}");
         assert!(ended.err.contains("is not a regular file"), "{cluster:?}: {ended:?}");
         assert_eq!("earlier results", read(&folder, "out.jsonl"), "{cluster:?}");
+    }
+}
+
+/// Whether a supervisor starts them again depends on it, and what a user is told of an interruption.
+#[test]
+fn all_end_with_the_exit_code_of_the_one_that_cannot_begin() {
+    let errors: [(fn() -> Error, i32); 4] = [
+        (|| Error::Interrupted, 130),
+        (|| Error::Usage("asked to fail".to_owned()), 2),
+        (|| Error::Connector(ConnectorError::Fenced { epoch: Epoch(7) }), 4),
+        (|| Error::Io { what: "it".to_owned(), source: ErrorKind::StorageFull.into() }, 1),
+    ];
+    for (error, code) in errors {
+        let codes = Mutex::new(BTreeMap::new());
+        let ended = on_cluster(2, 1, |cluster| {
+            let index = cluster.index();
+            let endless = Memory::new([("p", Vec::new())]).live();
+            let ended = cluster::run(cluster, &Control::default(), move |worker| {
+                if worker.index() == 1 {
+                    return Err(error());
+                }
+                worker.dataflow::<EventTime, _, _>(|scope| {
+                    drop(Input::of_rows(endless.clone(), Schema::new(["key"], ["value"])).ingest(scope));
+                    Ok(())
+                })
+            });
+            let ended = ended.expect_err("one of them cannot begin");
+            codes.lock().expect("nobody panics").insert(index, ended.exit_code());
+            Ok(Outcome::Done)
+        });
+        ended.expect("they can connect");
+        assert_eq!(BTreeMap::from([(0, code), (1, code)]), codes.into_inner().expect("nobody panics"));
     }
 }

@@ -64,6 +64,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The run was interrupted before it had begun to read.
+    #[error("interrupted")]
+    Interrupted,
     /// Another run of the job has started, so this one may write nothing any more.
     #[error(
         "another run of this job has started (epoch {epoch}), so this one stops: let only one run at a time"
