@@ -86,9 +86,13 @@ impl Sender {
         }
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(sent.partition).headers(headers);
         (record.key, record.payload, record.timestamp) = (sent.key, sent.payload, sent.timestamp);
+        let start = Instant::now();
         while let Err((error, back)) = self.0.send(record) {
-            let full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            assert!(full, "a record cannot be written: {error}");
+            // Of a partition that is new it hears soon.
+            let code = error.rdkafka_error_code();
+            let passes =
+                [RDKafkaErrorCode::QueueFull, RDKafkaErrorCode::UnknownPartition].map(Some).contains(&code);
+            assert!(passes && start.elapsed() < PATIENCE, "a record cannot be written: {error}");
             self.0.poll(Timeout::After(Duration::from_millis(10)));
             record = back;
         }

@@ -5,33 +5,38 @@ use std::sync::Arc;
 
 use tidewatch::checkpoint::{Body, Manifest, LOG};
 use tidewatch::connectors::store::{self, within, Entry, Epoch, Log};
-use tidewatch::connectors::{Error, Store};
+use tidewatch::connectors::Store;
 
 /// What the names of the first incarnation of a job begin with.
 const FIRST: &str = "1/";
 
-fn log(url: &Path) -> Result<Vec<Entry>, Error> {
-    Ok(Log::open(within(store::open(&url.display().to_string())?, FIRST), LOG)?.1)
+fn log(url: &Path) -> (Log, Vec<Entry>) {
+    let store = store::open(&url.display().to_string()).expect("it is there");
+    Log::open(within(store, FIRST), LOG).expect("nothing of the log is missing")
 }
 
-/// The manifests in the log of a job, and the run that wrote each.
-pub(super) fn manifests(store: &Path) -> Vec<(Epoch, Manifest)> {
-    let entries = log(store).expect("the log can be read");
+/// The newest run, and the manifests in the log of a job.
+pub(super) fn manifests(store: &Path) -> (Epoch, Vec<Manifest>) {
+    let (log, entries) = log(store);
     let manifest = |entry: &Entry| match Body::decode(entry).expect("it is whole") {
-        Body::Manifest(manifest) => Some((entry.epoch, manifest)),
+        Body::Manifest(manifest) => Some(manifest),
         _ => None,
     };
-    entries.iter().filter_map(manifest).collect()
+    (log.highest(), entries.iter().filter_map(manifest).collect())
 }
 
 /// All that was ever in the log of a job: what is there, and what was kept when it was dropped.
 fn all(store: &Path, kept: &Path) -> Vec<Body> {
-    let mut entries = log(kept).expect("what was kept can be read");
-    let dropped = entries.len() as u64;
-    entries
-        .extend(log(store).expect("the log can be read").into_iter().filter(|entry| entry.number >= dropped));
-    let numbers: Vec<_> = entries.iter().map(|entry| entry.number).collect();
-    assert_eq!((0..entries.len() as u64).collect::<Vec<_>>(), numbers, "nothing is missing");
+    let open = |path: &Path| within(store::open(&path.display().to_string()).expect("it is there"), FIRST);
+    let (from, to) = (open(store), open(kept));
+    let listed = from.list(LOG).expect("it can be listed");
+    // What is before the start of the log, too: whoever was about to drop it may have been killed.
+    for entry in listed.iter().filter(|entry| !entry.name.contains("start/")) {
+        let bytes = from.get(&entry.name).expect("it can be read").expect("it was just listed");
+        to.put_new(&entry.name, &bytes).expect("there is room for it");
+    }
+    let (_, entries) = log(kept);
+    assert_eq!(Some(0), entries.first().map(|first| first.number), "nothing is missing");
     entries.iter().map(|entry| Body::decode(entry).expect("it is whole")).collect()
 }
 

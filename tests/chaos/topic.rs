@@ -1,6 +1,6 @@
 //! A topic whose partitions are out of order, late, malformed, and silent now and then.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use super::feed::LAST;
 use crate::broker::{Broker, Sender, Sent};
 use crate::recovery::Random;
 
-pub(super) const PARTITIONS: i32 = 4;
+/// How many partitions there are in the beginning.
+const PARTITIONS: usize = 4;
 /// How much event time passes in ten milliseconds, in milliseconds.
 const TICK: u64 = 50;
 /// How far records may be behind the latest one of their partition, in milliseconds.
@@ -17,6 +18,8 @@ pub(super) const LATENESS: u64 = 100;
 
 /// Records that come until nobody needs more.
 pub(super) struct Feeding {
+    topic: String,
+    partitions: Arc<AtomicUsize>,
     is_over: Arc<AtomicBool>,
     thread: JoinHandle<u64>,
 }
@@ -48,13 +51,29 @@ impl Part {
 impl Feeding {
     /// Begins to write to a topic.
     pub(super) fn start(broker: &Broker, topic: &str, seed: u64) -> Self {
-        broker.topic(topic, PARTITIONS, &[]);
-        // Whatever happens to the broker, none is given up.
-        let (sender, topic) = (broker.sender(&[("message.timeout.ms", "0")]), topic.to_owned());
-        let is_over = Arc::new(AtomicBool::new(false));
-        let ends = is_over.clone();
-        let thread = thread::spawn(move || feed(sender, &topic, seed, &ends));
-        Self { is_over, thread }
+        broker.topic(topic, PARTITIONS as i32, &[]);
+        let (partitions, is_over) =
+            (Arc::new(AtomicUsize::new(PARTITIONS)), Arc::new(AtomicBool::new(false)));
+        let feed = Feed {
+            // Whatever happens to the broker, none is given up.
+            sender: broker
+                .sender(&[("message.timeout.ms", "0"), ("topic.metadata.refresh.interval.ms", "100")]),
+            topic: topic.to_owned(),
+            random: Random(seed),
+            parts: vec![Part::default(); PARTITIONS],
+            tick: 0,
+            late: 0,
+        };
+        let (count, ends, topic) = (partitions.clone(), is_over.clone(), topic.to_owned());
+        let thread = thread::spawn(move || feed.run(&count, &ends));
+        Self { topic, partitions, is_over, thread }
+    }
+
+    /// Adds a partition, which whoever reads the topic finds when it starts again.
+    pub(super) fn add(&self, broker: &Broker) {
+        let count = self.partitions.load(Ordering::Relaxed) + 1;
+        broker.grow(&self.topic, count);
+        self.partitions.store(count, Ordering::Relaxed);
     }
 
     /// Ends with records so far ahead that all before them becomes final; returns how many are late whatever anybody decides.
@@ -64,34 +83,53 @@ impl Feeding {
     }
 }
 
-fn feed(sender: Sender, topic: &str, seed: u64, is_over: &AtomicBool) -> u64 {
-    let mut random = Random(seed);
-    let mut parts = [Part::default(); PARTITIONS as usize];
-    let (mut tick, mut late) = (0, 0);
-    while !is_over.load(Ordering::Relaxed) {
-        tick += 1;
-        for (partition, part) in (0..).zip(&mut parts) {
-            if part.falls_silent(tick, &mut random) {
-                continue;
-            }
-            for _ in 0..random.below(6) {
-                let (text, time) = record(tick.saturating_sub(part.behind), &mut random);
-                late += u64::from(time.is_some_and(|time| time + LATENESS < part.newest));
-                part.newest = part.newest.max(time.unwrap_or(0));
-                let payload = Some(text.as_bytes());
-                sender.send(topic, Sent { partition, payload, ..Sent::default() });
+/// What writes.
+struct Feed {
+    sender: Sender,
+    topic: String,
+    random: Random,
+    parts: Vec<Part>,
+    tick: u64,
+    /// How many records are late by those before them alone.
+    late: u64,
+}
+
+impl Feed {
+    fn run(mut self, partitions: &AtomicUsize, is_over: &AtomicBool) -> u64 {
+        while !is_over.load(Ordering::Relaxed) {
+            self.tick += 1;
+            self.parts.resize(partitions.load(Ordering::Relaxed), Part::default());
+            (0..self.parts.len()).for_each(|partition| self.write(partition));
+            thread::sleep(Duration::from_millis(10));
+        }
+        for hours in [1, 2] {
+            for partition in 0..self.parts.len() {
+                let time = self.tick * TICK + hours * 3_600_000;
+                self.send(partition, &format!(r#"{{"t":{time},"k":"{LAST}","v":1}}"#));
             }
         }
-        thread::sleep(Duration::from_millis(10));
+        self.sender.finish();
+        self.late
     }
-    for hours in [1, 2] {
-        for partition in 0..PARTITIONS {
-            let text = format!(r#"{{"t":{},"k":"{LAST}","v":1}}"#, tick * TICK + hours * 3_600_000);
-            sender.send(topic, Sent { partition, payload: Some(text.as_bytes()), ..Sent::default() });
+
+    /// Writes some records of the tick.
+    fn write(&mut self, partition: usize) {
+        if self.parts[partition].falls_silent(self.tick, &mut self.random) {
+            return;
+        }
+        for _ in 0..self.random.below(6) {
+            let part = &mut self.parts[partition];
+            let (text, time) = record(self.tick.saturating_sub(part.behind), &mut self.random);
+            self.late += u64::from(time.is_some_and(|time| time + LATENESS < part.newest));
+            part.newest = part.newest.max(time.unwrap_or(0));
+            self.send(partition, &text);
         }
     }
-    sender.finish();
-    late
+
+    fn send(&self, partition: usize, text: &str) {
+        let payload = Some(text.as_bytes());
+        self.sender.send(&self.topic, Sent { partition: partition as i32, payload, ..Sent::default() });
+    }
 }
 
 /// A record of a tick, and its time in milliseconds, if it is one.
