@@ -5,6 +5,7 @@
 
 mod crashes;
 mod disk;
+mod ends;
 mod feed;
 mod journal;
 mod lives;

@@ -18,7 +18,7 @@ use crate::harness::program::PROGRAM;
 use crate::recovery::Random;
 
 /// The clusters on which jobs die.
-const CLUSTERS: [&[&str]; 3] = [&["-w", "1"], &["-w", "2"], &["-n", "2"]];
+pub(super) const CLUSTERS: [&[&str]; 3] = [&["-w", "1"], &["-w", "2"], &["-n", "2"]];
 
 /// Only the first runs do this, and in this order.
 const FIRST: [&str; 2] = ["make an incarnation", "append what joins"];

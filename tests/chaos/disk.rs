@@ -32,6 +32,11 @@ impl Disk {
         Self { folder, is_mounted }
     }
 
+    /// Where it is mounted.
+    pub(super) fn folder(&self) -> &TempDir {
+        &self.folder
+    }
+
     /// Where a store on it is.
     pub(super) fn store(&self) -> PathBuf {
         self.folder.path().join("store")

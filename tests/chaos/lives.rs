@@ -30,6 +30,8 @@ enum Fate {
     Killed,
     /// One process of several is killed.
     OneKilled,
+    /// One process of several sleeps, which the others notice.
+    OneSleeps,
     /// It sleeps, and wakes up when the next one has taken over.
     Zombie,
     /// It is interrupted.
@@ -47,9 +49,10 @@ enum Fate {
 }
 
 /// Each twentieth life ends like one of these.
-const FATES: [(Fate, usize); 9] = [
-    (Fate::Killed, 3),
+const FATES: [(Fate, usize); 10] = [
+    (Fate::Killed, 2),
     (Fate::OneKilled, 3),
+    (Fate::OneSleeps, 1),
     (Fate::Zombie, 4),
     (Fate::Interrupted, 2),
     (Fate::BrokerHangs, 1),
@@ -80,12 +83,13 @@ fn plan(lives: usize, random: &mut Random) -> Vec<Life> {
         while !fates.is_empty() {
             let fate = fates.swap_remove(random.below(fates.len() as u64) as usize);
             let clusters: Vec<_> = match fate {
-                Fate::OneKilled => TOGETHER.iter().collect(),
+                Fate::OneKilled | Fate::OneSleeps => TOGETHER.iter().collect(),
                 _ => ALONE.iter().chain(&TOGETHER).collect(),
             };
             let cluster = *random.one_of(&clusters);
-            // Some do not live to see their first record.
-            plan.push(Life { cluster, moment: Duration::from_millis(random.below(1500)), fate });
+            // Many do not live to see their first record.
+            let longest = if random.below(2) == 0 { 500 } else { 1500 };
+            plan.push(Life { cluster, moment: Duration::from_millis(random.below(longest)), fate });
         }
     }
     plan.truncate(lives);
@@ -98,7 +102,6 @@ struct Job {
     program: PathBuf,
     disk: Disk,
     kept: TempDir,
-    folder: TempDir,
     /// What sleeps while the next one takes over.
     zombie: Option<(Observed, Vec<u32>)>,
     feeding: Feeding,
@@ -169,16 +172,15 @@ fn stop(mut run: Observed) {
 
 impl Job {
     fn new(broker: &Broker, topic: &str, name: &str, feeding: Feeding) -> Self {
-        let (disk, folder_) = (Disk::new(), folder());
+        let disk = Disk::new();
         let store = disk.store().display().to_string();
-        let file = pipeline(broker, &folder_, topic, name, &store);
+        let file = pipeline(broker, disk.folder(), topic, name, &store);
         let program = PathBuf::from(example("crashing").get_program());
         Self {
             file,
             program,
             disk,
             kept: folder(),
-            folder: folder_,
             zombie: None,
             feeding,
             damaged: None,
@@ -232,8 +234,10 @@ impl Job {
     ) {
         match fate {
             Fate::Killed => run.kill(),
-            Fate::OneKilled => {
-                run.members(processes)[random.below(processes as u64) as usize].signal("KILL");
+            Fate::OneKilled | Fate::OneSleeps => {
+                let one = random.below(processes as u64) as usize;
+                let signal = if fate == Fate::OneKilled { "KILL" } else { "STOP" };
+                run.members(processes)[one].signal(signal);
                 let ended = run.end(PATIENCE);
                 assert_eq!(Some(1), ended.code, "{ended:?}");
             }
@@ -356,7 +360,7 @@ fn lives(seed: u64, count: usize, broker: &mut Broker) -> BTreeMap<String, usize
         pids.iter().for_each(|pid| signal(*pid, "CONT"));
         zombie.end(PATIENCE);
     }
-    let found = finish(broker, last, &name, &job.folder);
+    let found = finish(broker, last, &name, job.disk.folder());
 
     let folder = folder();
     let (store, undisturbed) = (folder.path().join("store"), format!("undisturbed-{seed}"));
