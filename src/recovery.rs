@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use tidewatch_connectors::control::Rule;
 use tidewatch_connectors::egress::Shards;
 use tidewatch_connectors::ingest::Resume;
 use tidewatch_connectors::store::{Entry, Epoch, Lock, Log, Store};
@@ -85,6 +86,9 @@ impl Who<'_> {
         };
         let (store, sinks) = (&incarnation.store, sinks(&incarnation)?);
         let (mut log, entries) = Log::open(store.clone(), LOG)?;
+        if !self.control.obeys(Rule::LogEndsEarlierRuns) {
+            log = log.heedless();
+        }
         let mut entries = Entries::of(entries)?;
         let epoch = match self.process {
             0 => log.begin(&Body::Began(Began::now(self.hash, self.control.run())).encode())?,
@@ -115,7 +119,8 @@ impl Who<'_> {
         let groups = groups.flat_map(KeyGroups::iter).collect();
         let objects = manifest.as_ref().map(|manifest| manifest.objects.clone()).unwrap_or_default();
         let load = |manifest| Checkpoint::load(&**store, manifest, groups);
-        let checkpoint = manifest.map(load).transpose()?;
+        let checkpoint = manifest.map(load).transpose();
+        let checkpoint = checkpoint.map_err(|error| unless_over(&mut log, epoch, error))?;
         if checkpoint.is_some() {
             let bytes: u64 = objects.iter().map(|object| object.bytes).sum();
             info!(objects = objects.len(), bytes, "loaded");
@@ -200,24 +205,44 @@ impl Who<'_> {
         })?;
         // A later run that has begun meanwhile may have written what this one has fenced.
         entries.add(log.catch_up()?)?;
-        if log.highest() > epoch {
+        if log.highest() > epoch && self.control.obeys(Rule::LogEndsEarlierRuns) {
             return Err(ConnectorError::Fenced { epoch: log.highest() }.into());
         }
         plan::of_this_pipeline(&entries.0, self.hash, reach)?;
-        let manifests = plan::manifests(&entries.0).filter(|(_, manifest)| reach.allows(manifest));
-        let manifest = { manifests }.find(|(_, manifest)| is_intact(store, manifest));
-        let mut plan = Plan::from(self.hash, manifest, reach, &entries.0);
+        let obeys = |rule| self.control.obeys(rule);
+        let allows = |manifest| reach.allows(manifest) || !obeys(Rule::CheckpointThatShardsHavePassed);
+        let is_intact = |manifest| !obeys(Rule::CheckpointThatIsIntact) || is_intact(store, manifest);
+        let manifests = plan::manifests(&entries.0).filter(|(_, manifest)| allows(manifest));
+        let manifest = { manifests }.find(|(_, manifest)| is_intact(manifest));
+        if manifest.is_none() && log.has_dropped()? {
+            // From the beginning it could go on only with what was removed because checkpoints said it.
+            let (object, reason) =
+                (store.object("state/"), "no checkpoint is intact; start anew with --fresh".to_owned());
+            return Err(unless_over(log, epoch, ConnectorError::Damaged { object, reason }).into());
+        }
+        let floor = plan::floor(reach, &entries.0, &self.control);
+        let mut plan = Plan::from(self.hash, manifest, reach, floor, &entries.0);
         // Once a shard has committed the end, nothing can follow it.
         let newcomers = match reach.highest {
-            Progress::End => Vec::new(),
-            Progress::Below(_) => newcomers::newcomers(inputs, &plan)?,
+            Progress::End if obeys(Rule::NoJoinAfterEnd) => Vec::new(),
+            _ => newcomers::newcomers(inputs, &plan, obeys(Rule::JoinsAtFloor))?,
         };
         if !newcomers.is_empty() {
             plan.positions.extend(newcomers.iter().cloned());
-            entries.append(log, epoch, Body::Joined(newcomers))?;
+            if obeys(Rule::JoinsAreDurable) {
+                entries.append(log, epoch, Body::Joined(newcomers))?;
+            }
         }
         entries.append(log, epoch, Body::Resumed(plan.clone()))?;
         Ok(plan)
+    }
+}
+
+/// Why a run cannot go on: what it has not found, a later run may have removed.
+fn unless_over(log: &mut Log, epoch: Epoch, error: ConnectorError) -> ConnectorError {
+    match log.catch_up() {
+        Ok(_) if log.highest() > epoch => ConnectorError::Fenced { epoch: log.highest() },
+        _ => error,
     }
 }
 

@@ -13,6 +13,7 @@ mod determinism;
 mod examples;
 mod harness;
 mod ingest;
+mod interrupted;
 #[cfg(all(feature = "kafka", target_os = "linux"))]
 mod kafka;
 #[cfg(all(feature = "kafka", target_os = "linux"))]

@@ -254,6 +254,23 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_it_is_used() {
 }
 
 #[test]
+fn a_run_without_an_intact_checkpoint_does_not_begin_anew_by_itself() {
+    let (folder, file) = durable(RECORDS);
+    let mut first = run(&file, &["--quiet"]);
+    // What was decided and joined before them is in the checkpoints alone.
+    until("entries were dropped", || !walk(&folder.path().join("state/1/log/start")).is_empty());
+    first.kill();
+    let before = read(&folder, "verdicts");
+    for object in walk(&folder.path().join("state/1/state")) {
+        fs::remove_file(object).expect("it is there");
+    }
+    let second = run(&file, &[]).end(SOON);
+    assert_eq!(Some(1), second.code, "{second:?}");
+    assert!(second.err.contains("no checkpoint is intact; start anew with --fresh"), "{second:?}");
+    assert_eq!(before, read(&folder, "verdicts"));
+}
+
+#[test]
 fn the_example_goes_on_after_a_kill() {
     let folder = TempDir::new().expect("there is room for it");
     let run = |name: &str| {

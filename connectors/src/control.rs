@@ -7,6 +7,7 @@ mod committed;
 mod counts;
 mod local;
 mod reached;
+mod rule;
 mod saving;
 mod scheduler;
 mod stopping;
@@ -27,6 +28,7 @@ pub use committed::Committed;
 pub use counts::{Counts, Totals};
 pub use reached::Reached;
 pub(crate) use reached::Stand;
+pub use rule::Rule;
 pub use scheduler::{Entered, Meeting, Scheduler, Ticket};
 
 /// Shared by all workers of a process for one run; clones are the same control.
@@ -36,6 +38,8 @@ pub struct Control(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     scheduler: Option<Arc<dyn Scheduler>>,
+    /// A rule that a simulation has switched off.
+    broken: Option<Rule>,
     start: OnceLock<Instant>,
     run: OnceLock<u64>,
     counts: Counts,

@@ -32,6 +32,7 @@ use timely::dataflow::operators::Concat;
 use timely::dataflow::{Scope, StreamVec};
 use timely::progress::operate::FrontierInterest;
 
+use crate::control::Rule;
 use crate::{Control, Error};
 
 use feed::{Feed, Rules};
@@ -140,7 +141,9 @@ impl Input {
             asking: Asking::new(self.source.patience(), self.idle),
             pressure: Control::pressure(),
             standings: Standings::new(ingest, index, peers, table, self.idle.is_some()),
-            floor: self.resume.as_ref().map_or(EventTime::MIN, |resume| resume.floor),
+            floor: { self.resume.as_ref() }
+                .filter(|_| control.obeys(Rule::NoSilenceBelowFloor))
+                .map_or(EventTime::MIN, |resume| resume.floor),
             idle: self.idle,
             journal: self.journal.clone(),
             end: EventTime::MIN,

@@ -10,6 +10,7 @@ use std::sync::mpsc::{channel, Receiver, Sender};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tidewatch_connectors::control::Rule;
 use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::task::{inbox, Inbox, Next, Task};
 use tidewatch_connectors::{Control, Error, Kept};
@@ -157,7 +158,8 @@ fn commit(reports: StreamVec<'_, EventTime, Report>, keeper: Keeper, commits: Rc
             }
             // Workers that have ended before they came to a boundary say nothing of it.
             come.retain(|boundary, reports| reports.len() == peers || frontiers[0].less_equal(boundary));
-            let is_whole = |reports: &Vec<Report>| reports.len() == peers;
+            let all = if control.obeys(Rule::CheckpointOfAllWorkers) { peers } else { 1 };
+            let is_whole = |reports: &Vec<Report>| reports.len() >= all;
             while let Some(first) = come.first_entry().filter(|first| is_whole(first.get())) {
                 let (boundary, reports) = first.remove_entry();
                 let positions = reports.iter().flat_map(|report| report.positions.clone()).collect();

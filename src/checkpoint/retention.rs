@@ -8,8 +8,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tidewatch_connectors::control::Rule;
 use tidewatch_connectors::store::{Epoch, Log};
-use tidewatch_connectors::{Error, Store};
+use tidewatch_connectors::{Control, Error, Store};
 use tidewatch_dataflows::EventTime;
 
 use super::reference::{epoch_of, PREFIX};
@@ -25,7 +26,7 @@ pub struct Removal {
 }
 
 /// How much is kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Retention {
     /// The run that removes.
     pub epoch: Epoch,
@@ -33,6 +34,8 @@ pub struct Retention {
     pub committed: EventTime,
     /// How many manifests are kept that every sink shard has passed: at least one, and more in case that it is damaged.
     pub spare: usize,
+    /// Which rules it obeys.
+    pub control: Control,
 }
 
 impl Retention {
@@ -51,9 +54,12 @@ impl Retention {
             manifests.iter().enumerate().filter(|(_, (_, manifest))| manifest.boundary <= self.committed);
         let passed: Vec<_> = passed.map(|(at, _)| at).collect();
         // Without a manifest that all shards have passed, a run starts from the beginning of the log.
-        let first = passed.len().checked_sub(self.spare.max(1)).map(|at| passed[at]);
+        let first = match self.control.obeys(Rule::CheckpointsAreKept) {
+            true => passed.len().checked_sub(self.spare.max(1)).map(|at| passed[at]),
+            false => manifests.len().checked_sub(1),
+        };
         let (dropped, kept) = manifests.split_at(first.unwrap_or(0));
-        let below = if passed.is_empty() { 0 } else { self.below(entries, kept) };
+        let below = if first.is_none() && passed.is_empty() { 0 } else { self.below(entries, kept) };
         let names = |manifests: &[(u64, &Manifest)]| -> BTreeSet<String> {
             let objects = manifests.iter().flat_map(|(_, manifest)| &manifest.objects);
             objects.map(|object| object.name.clone()).collect()
@@ -70,7 +76,10 @@ impl Retention {
     /// The number of the first entry that must stay.
     fn below(&self, entries: &[(u64, Body)], kept: &[(u64, &Manifest)]) -> u64 {
         let Some((first, _)) = kept.first().copied() else { return 0 };
-        let is_needed = |body: &Body| kept.iter().any(|(_, manifest)| !subsumes(manifest, body));
+        let is_needed = |body: &Body| {
+            self.control.obeys(Rule::EntriesAreKept)
+                && kept.iter().any(|(_, manifest)| !subsumes(manifest, body))
+        };
         let needed = entries.iter().find(|(number, body)| *number < first && is_needed(body));
         needed.map_or(first, |(number, _)| *number)
     }

@@ -75,6 +75,12 @@ impl<'scope> Ticker<'scope> {
                 let may_be_last = control.interrupted() && commits.last.get().is_none();
                 if may_be_last && control.drained(peers as usize) {
                     match control.watermark().map(EventTime::floor_ms) {
+                        // It was interrupted before it had read again what is in its state already.
+                        Some(last) if from.is_some_and(|from| last < from) => {
+                            commits.last.set(from);
+                            from.into_iter().for_each(|from| control.checkpointed(from));
+                            control.saved();
+                        }
                         Some(last) if last > EventTime::MIN => {
                             commits.last.set(Some(last));
                             announce(&mut port, held, Boundary::Here, peers);

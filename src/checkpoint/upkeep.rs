@@ -35,7 +35,9 @@ impl Upkeep {
             Progress::Below(time) => time,
             Progress::End => EventTime::MAX,
         };
-        let removed = Retention { epoch: self.epoch, committed, spare: SPARE }.remove(&self.store)?;
+        let control = self.control.clone();
+        let removed =
+            Retention { epoch: self.epoch, committed, spare: SPARE, control }.remove(&self.store)?;
         debug!(below = removed.below, objects = removed.objects.len(), "removed what is not needed");
         Ok(())
     }

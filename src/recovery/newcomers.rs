@@ -15,9 +15,9 @@ use super::Plan;
 use crate::Error;
 
 /// The partitions of which a plan does not know. The first run reads all from the beginning; to a later one they are new, and
-/// their records are late before what may have been committed without them.
-pub(super) fn newcomers(inputs: &[Input], plan: &Plan) -> Result<Vec<Position>, Error> {
-    let watermark = if plan.positions.is_empty() { EventTime::MIN } else { plan.floor };
+/// their records are late before what may have been committed without them, which is the floor of the plan.
+pub(super) fn newcomers(inputs: &[Input], plan: &Plan, at_floor: bool) -> Result<Vec<Position>, Error> {
+    let watermark = if plan.positions.is_empty() || !at_floor { EventTime::MIN } else { plan.floor };
     let mut newcomers = Vec::new();
     for input in inputs {
         let source = input.source();

@@ -1,9 +1,10 @@
 //! Where a run goes on, as it follows from the log and from what the sinks have committed.
 
 use serde::{Deserialize, Serialize};
+use tidewatch_connectors::control::Rule;
 use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::store::Entry;
-use tidewatch_connectors::{Decision, Progress};
+use tidewatch_connectors::{Control, Decision, Progress};
 use tidewatch_dataflows::EventTime;
 
 use crate::checkpoint::{Body, Manifest};
@@ -64,6 +65,7 @@ impl Plan {
         hash: u64,
         manifest: Option<(u64, &Manifest)>,
         reach: Reach,
+        floor: EventTime,
         log: &[(Entry, Body)],
     ) -> Self {
         let mut positions = manifest.map(|(_, manifest)| manifest.partitions.clone()).unwrap_or_default();
@@ -77,13 +79,6 @@ impl Plan {
                 }
             }
         }
-        let committed = match reach.highest {
-            Progress::Below(time) => time,
-            Progress::End => EventTime::MAX.floor_ms(),
-        };
-        // A later run may choose any of them.
-        let saved = manifests(log).map(|(_, manifest)| manifest.boundary).max();
-        let floor = saved.map_or(committed, |saved| saved.max(committed));
         let manifest = manifest.map(|(number, _)| number);
         Self { hash, manifest, floor, positions, has_ended: reach.has_ended() }
     }
@@ -91,6 +86,21 @@ impl Plan {
     /// Whether a partition is read by the run.
     pub(super) fn knows(&self, source: &str, name: &str) -> bool {
         knows(&self.positions, source, name)
+    }
+}
+
+/// Below which nothing new is decided: a shard has committed what is earlier, or it is in the state of a checkpoint.
+pub(super) fn floor(reach: Reach, log: &[(Entry, Body)], control: &Control) -> EventTime {
+    let committed = match reach.highest {
+        Progress::Below(time) => time,
+        Progress::End => EventTime::MAX.floor_ms(),
+    };
+    // A later run may choose any of them.
+    let saved = manifests(log).map(|(_, manifest)| manifest.boundary).max();
+    let saved = saved.filter(|_| control.obeys(Rule::FloorAboveCheckpoints)).unwrap_or(EventTime::MIN);
+    match control.obeys(Rule::FloorAboveCommits) {
+        true => committed.max(saved),
+        false => saved,
     }
 }
 

@@ -5,22 +5,26 @@ use std::sync::Arc;
 use tidewatch::checkpoint::Body;
 use tidewatch::cluster::Outcome;
 use tidewatch::Error;
+use tidewatch_connectors::control::Rule;
+use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::{Decision, Error as ConnectorError, Progress, Shard};
 use tidewatch_dataflows::{Offset, PartitionId};
 
-use super::life::{Life, Setting, FAILED};
+use super::damage;
+use super::life::{Life, Setting, BOUND, FAILED};
 use super::random::Random;
 use super::source::Partition;
 use super::tally::Tally;
 use super::world::{self, Pipeline, World, STREAMS};
 
-/// After how many turns a life has no end that nobody disturbs.
-const BOUND: u64 = 60_000;
+/// How many lives a world has at most: some for each disturbance, and for each write that fails.
+const MANY: usize = 60;
 
 /// What is to happen with a seed.
 pub(super) struct History {
     random: Random,
     tally: Arc<Tally>,
+    broken: Option<Rule>,
     traces: bool,
 }
 
@@ -41,6 +45,7 @@ struct Lives {
     random: Random,
     pipeline: Pipeline,
     fails: Option<u64>,
+    damages: bool,
     lives: Vec<Life>,
     /// Who is to die, after how many turns.
     doomed: Vec<(usize, u64)>,
@@ -53,7 +58,12 @@ struct Lives {
 
 impl History {
     pub(super) fn of(seed: u64, tally: &Arc<Tally>) -> Self {
-        Self { random: Random::of(seed), tally: tally.clone(), traces: false }
+        Self { random: Random::of(seed), tally: tally.clone(), broken: None, traces: false }
+    }
+
+    /// Nobody obeys this rule.
+    pub(super) fn breaking(self, rule: Rule) -> Self {
+        Self { broken: Some(rule), ..self }
     }
 
     /// Tells what happens while it does.
@@ -66,17 +76,19 @@ impl History {
         let shards = self.random.between(1, 3) as u32;
         let pipeline = Pipeline { windows: self.random.once_in(2), idle: Some(self.random.between(40, 200)) };
         let partitions = world::partitions(&mut self.random);
-        let world = World::new(self.random.branch(), partitions, shards, &self.tally, self.traces);
+        let world =
+            World::new(self.random.branch(), partitions, shards, &self.tally, self.broken, self.traces);
         let mut lives = Lives {
             world: world.clone(),
             random: self.random.branch(),
             pipeline,
             fails: self.random.once_in(2).then(|| self.random.between(20, 300)),
+            damages: self.random.once_in(2),
             lives: Vec::new(),
             doomed: Vec::new(),
             interrupted: Vec::new(),
             next: None,
-            disturbances: self.random.between(1, 5),
+            disturbances: self.random.between(1, 4),
         };
         let has_ended = lives.live();
         self.tally.turns.add(world.turns.taken());
@@ -90,9 +102,14 @@ impl History {
 
     /// Compares what was written with what an undisturbed run over the same journal writes.
     fn compare(&mut self, world: &World, pipeline: Pipeline) {
-        let partitions = journaled(world);
-        let reference = World::new(self.random.branch(), partitions, world.shards, &Arc::default(), false);
+        let partitions = match journaled(world) {
+            Ok(partitions) => partitions,
+            Err(wrong) => return world.blame(wrong),
+        };
+        let reference =
+            World::new(self.random.branch(), partitions, world.shards, &Arc::default(), None, false);
         let setting = world::setting(&mut self.random, Pipeline { idle: None, ..pipeline });
+        let setting = Setting { workers: 1, ..setting };
         if let Err(wrong) = undisturbed(&reference, &setting) {
             return world.blame(wrong);
         }
@@ -132,28 +149,12 @@ fn difference(expected: &str, found: &str) -> String {
 }
 
 /// The partitions that were read, with all that was decided about them.
-fn journaled(world: &World) -> Vec<Partition> {
-    let log = world.stored.log();
+fn journaled(world: &World) -> Result<Vec<Partition>, String> {
+    let log = world.stored.log()?;
     let mut partitions = Vec::<Partition>::new();
-    for (number, body) in &log {
+    for (_, body) in &log {
         match body {
-            Body::Joined(joined) => {
-                for position in joined {
-                    if partitions.iter().any(|partition| partition.name == position.name) {
-                        continue;
-                    }
-                    let joins =
-                        log.iter().any(|(earlier, body)| earlier < number && matches!(body, Body::Joined(_)));
-                    world.tally.joins.add(u64::from(joins));
-                    let partition = world.partitions.iter().find(|partition| partition.name == position.name);
-                    let mut partition = partition.expect("what joins is there").clone();
-                    (partition.born, partition.ends) = Default::default();
-                    partition.records.iter_mut().for_each(|(comes, _)| *comes = Default::default());
-                    let (id, watermark) = (position.partition(), position.watermark);
-                    partition.decisions = vec![Decision { partition: id, offset: Offset(0), watermark }];
-                    partitions.push(partition);
-                }
-            }
+            Body::Joined(joined) => join(world, &mut partitions, joined),
             Body::Decisions(decisions) => {
                 world.tally.decisions.add(decisions.len() as u64);
                 for decision in decisions {
@@ -161,15 +162,36 @@ fn journaled(world: &World) -> Vec<Partition> {
                         PartitionId::of("s", &partition.name) == decision.partition
                     };
                     let of = partitions.iter_mut().find(is_of);
-                    of.expect("nothing is decided about who has not joined").decisions.push(*decision);
+                    of.ok_or("a decision on a partition that has not joined")?.decisions.push(*decision);
                 }
             }
             Body::Manifest(_) => world.tally.manifests.add(1),
-            Body::Resumed(plan) => world.tally.resumed.add(u64::from(plan.manifest.is_some())),
+            Body::Resumed(plan) => {
+                world.tally.resumed.add(u64::from(plan.manifest.is_some()));
+                join(world, &mut partitions, &plan.positions);
+            }
             _ => {}
         }
     }
-    partitions
+    Ok(partitions)
+}
+
+/// Partitions that are read from here from now on, unless they were before.
+fn join(world: &World, partitions: &mut Vec<Partition>, joined: &[Position]) {
+    let is_first = partitions.is_empty();
+    for position in joined {
+        if partitions.iter().any(|partition| partition.name == position.name) {
+            continue;
+        }
+        world.tally.joins.add(u64::from(!is_first));
+        let partition = world.partitions.iter().find(|partition| partition.name == position.name);
+        let mut partition = partition.expect("what joins is there").clone();
+        (partition.born, partition.ends) = Default::default();
+        partition.records.iter_mut().for_each(|(comes, _)| *comes = Default::default());
+        let (id, watermark) = (position.partition(), position.watermark);
+        partition.decisions = vec![Decision { partition: id, offset: Offset(0), watermark }];
+        partitions.push(partition);
+    }
 }
 
 /// Runs a job once, from the beginning to the end.
@@ -177,13 +199,7 @@ fn undisturbed(world: &Arc<World>, setting: &Setting) -> Result<(), String> {
     let mut life = Life::begin(world, 0, setting);
     world.turns.run(BOUND);
     let has_left = world.turns.have_left(0, true);
-    if !has_left {
-        life.kill();
-        world.turns.run(2 * BOUND);
-    }
-    let outcome = life.end();
-    world.turns.run(u64::MAX);
-    match outcome {
+    match life.end(world) {
         Some(Ok(Outcome::Done)) if has_left => Ok(()),
         outcome => Err(format!("the undisturbed run ends with {outcome:?}")),
     }
@@ -202,6 +218,15 @@ impl Lives {
             if ended == Some(true) && self.disturbances == 0 {
                 break true;
             }
+            if ended == Some(true) {
+                self.world.tally.afterlives.add(1);
+            }
+            if self.lives.len() > MANY {
+                self.world.blame(format!("{MANY} lives are not enough"));
+            }
+            if self.world.is_wrong() {
+                break false;
+            }
             self.doom(taken);
             match self.next.filter(|(turn, _)| *turn <= taken) {
                 Some((_, disturbance)) if ended.is_none() => self.disturb(disturbance, taken),
@@ -217,16 +242,10 @@ impl Lives {
             }
         };
         self.lives.iter().for_each(Life::kill);
-        self.world.turns.run(self.world.turns.taken() + BOUND);
-        let numbers = 0..self.lives.len();
-        let stuck = numbers.clone().find(|number| !self.world.turns.have_left(*number, true));
-        if let Some(stuck) = stuck {
-            self.world.blame(format!("life {stuck} does not even die"));
-            return false;
-        }
-        self.lives.iter_mut().for_each(|life| drop(life.end()));
-        while numbers.clone().any(|number| !self.world.turns.have_left(number, false)) {
-            self.world.turns.run(u64::MAX);
+        for life in &mut self.lives {
+            if let Some(Err(Error::Internal(error))) = life.end(&self.world) {
+                self.world.blame(format!("life {}: {error}", life.wire.number));
+            }
         }
         is_done
     }
@@ -253,6 +272,9 @@ impl Lives {
         }
         let number = self.lives.len();
         world.tally.lives.add(1);
+        if self.damages {
+            damage::damage(world, random);
+        }
         world.trace(|| format!("life {number} begins with {} workers", setting.workers));
         self.lives.push(Life::begin(world, number, &setting));
     }
@@ -307,7 +329,7 @@ impl Lives {
                 continue;
             }
             let was_dead = self.lives[number].wire.is_dead();
-            let Some(outcome) = self.lives[number].end() else { continue };
+            let Some(outcome) = self.lives[number].end(&self.world) else { continue };
             self.world.trace(|| format!("life {number} ends: {outcome:?}"));
             let is_done = self.judge(number, was_dead, outcome);
             if number == newest {
@@ -334,6 +356,8 @@ impl Lives {
             Ok(_) if self.interrupted.contains(&number) => {}
             Err(Error::Interrupted) if self.interrupted.contains(&number) => {}
             Err(Error::Connector(ConnectorError::Fenced { .. })) => world.tally.fenced.add(1),
+            // What was damaged may have been in use.
+            Err(Error::Connector(ConnectorError::Damaged { .. })) if self.damages => {}
             Err(error) if error.to_string().contains(FAILED) => world.tally.failed.add(1),
             other => world.blame(format!("life {number} ends with {other:?}")),
         }

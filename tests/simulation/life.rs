@@ -23,6 +23,9 @@ use super::world::World;
 /// What the error says of a write that has failed, in a life that goes on.
 pub(super) const FAILED: &str = "the connection is gone";
 
+/// After how many turns a life has no end that nobody disturbs.
+pub(super) const BOUND: u64 = 30_000;
+
 /// What connects a life with its world: whatever it does there, goes through this.
 pub(super) struct Wire {
     pub(super) turns: Arc<Turns>,
@@ -97,7 +100,7 @@ impl Life {
     pub(super) fn begin(world: &Arc<World>, number: usize, setting: &Setting) -> Self {
         let turns = world.turns.clone();
         let seat = Seat { turns: turns.clone(), life: number };
-        let control = Control::simulated(Arc::new(seat));
+        let control = Control::simulated(Arc::new(seat), world.broken);
         let is_dead = AtomicBool::new(false);
         let wire = Arc::new(Wire { turns: turns.clone(), number, is_dead, fails: setting.fails });
         let mut registry = registry(world, &wire);
@@ -119,12 +122,30 @@ impl Life {
         self.control.abandon();
     }
 
-    /// How the life has ended, whose workers have left; its other threads die.
-    pub(super) fn end(&mut self) -> Option<Result<Outcome, Error>> {
-        let outcome =
-            self.thread.take()?.join().unwrap_or_else(|_| Err(Error::Internal("it panicked".to_owned())));
+    /// Has all threads of the life end, whose workers have left or are to, and says how it ended; `None` if that was said already.
+    pub(super) fn end(&mut self, world: &World) -> Option<Result<Outcome, Error>> {
+        let (thread, number) = (self.thread.take()?, self.wire.number);
+        if !world.turns.have_left(number, true) {
+            self.kill();
+            self.run_out(world, true);
+        }
+        let outcome = match world.turns.has_panicked(number) || !world.turns.have_left(number, true) {
+            // Its threads wait for each other.
+            true => Err(Error::Internal("it panicked, or does not even die".to_owned())),
+            false => thread.join().unwrap_or_else(|_| Err(Error::Internal("it panicked".to_owned()))),
+        };
+        // With it go the threads that nobody waits for.
         self.kill();
+        self.run_out(world, false);
         Some(outcome)
+    }
+
+    /// Gives turns until all workers, or all threads, of the life have left.
+    fn run_out(&self, world: &World, only_workers: bool) {
+        let limit = world.turns.taken() + BOUND;
+        while !world.turns.have_left(self.wire.number, only_workers) && world.turns.taken() < limit {
+            world.turns.run(limit);
+        }
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tidewatch_connectors::control::Rule;
 use tidewatch_connectors::memory::MemoryShards;
 use tidewatch_connectors::store::Epoch;
 use tidewatch_connectors::{Error, Message, Progress, Shard, ShardWriter, TransactionalSink};
@@ -42,7 +43,9 @@ struct Writer {
 impl ShardWriter for Writer {
     fn fence(&mut self, epoch: Epoch) -> Result<Progress, Error> {
         let Self { world, wire, shard, writer } = self;
-        let progress = wire.write(world, || writer.fence(epoch))??;
+        let before = world.sink.commits(*shard).last().copied().unwrap_or(Progress::START);
+        let fenced = wire.write(world, || writer.fence(epoch))??;
+        let progress = if world.obeys(Rule::FencedBeforeProgressIsRead) { fenced } else { before };
         world.trace(|| format!("life {} fences shard {shard:?}, which is at {progress}", wire.number));
         Ok(progress)
     }
@@ -55,6 +58,10 @@ impl ShardWriter for Writer {
 
     fn commit(&mut self, progress: Progress) -> Result<(), Error> {
         let Self { world, wire, shard, writer } = self;
+        if !world.obeys(Rule::ProgressWithOutput) {
+            let before = world.sink.commits(*shard).last().copied().unwrap_or(Progress::START);
+            wire.write(world, || writer.commit(before))??;
+        }
         wire.write(world, || {
             let before = world.sink.commits(*shard).last().copied().unwrap_or(Progress::START);
             let kept = world.sink.kept(*shard).len();

@@ -8,6 +8,7 @@ use tidewatch_connectors::{Decision, Error, Intake, Reader, Source, Status};
 use tidewatch_dataflows::Offset;
 use timely::scheduling::SyncActivator;
 
+use super::random::Random;
 use super::world::World;
 
 /// A partition.
@@ -57,7 +58,11 @@ impl Source for Topic {
     ) -> Result<Box<dyn Reader>, Error> {
         let index = self.0.partitions.iter().position(|one| one.name == partition);
         let (world, partition) = (self.0.clone(), index.expect("only what is listed is read"));
-        Ok(Box::new(Reading { world, partition, next: from.unwrap_or_default() }))
+        // A broker may take its time.
+        let slow =
+            |random: &mut Random| if random.once_in(3) { random.millis(0, 400) } else { Duration::ZERO };
+        let answers = world.turns.now() + world.turns.draw(slow);
+        Ok(Box::new(Reading { world, partition, next: from.unwrap_or_default(), answers }))
     }
 
     fn decisions(&self, partition: &str) -> Result<Vec<Decision>, Error> {
@@ -65,7 +70,7 @@ impl Source for Topic {
     }
 
     fn patience(&self) -> Option<Duration> {
-        Some(Duration::from_millis(5))
+        Some(Duration::from_millis(10))
     }
 }
 
@@ -73,11 +78,16 @@ struct Reading {
     world: Arc<World>,
     partition: usize,
     next: Offset,
+    /// When it gives the first record, at the earliest.
+    answers: Duration,
 }
 
 impl Reader for Reading {
     fn read(&mut self, intake: &mut dyn Intake) -> Result<Status, Error> {
         let (now, partition) = (self.world.turns.now(), &self.world.partitions[self.partition]);
+        if now < self.answers {
+            return Ok(Status::Pending);
+        }
         while let Some((comes, payload)) = partition.records.get(self.next.0 as usize) {
             if *comes > now {
                 return Ok(Status::Pending);

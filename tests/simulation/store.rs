@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use tidewatch::checkpoint::{Body, LOG};
+use tidewatch_connectors::control::Rule;
 use tidewatch_connectors::store::{self, Listed, Log, Store};
 use tidewatch_connectors::Error;
 
@@ -11,7 +12,7 @@ use super::life::Wire;
 use super::world::World;
 
 /// What the names of all entries of the log begin with, in the first incarnation.
-const ENTRIES: &str = "1/log/";
+pub(super) const ENTRIES: &str = "1/log/";
 
 /// What is stored, with all that was ever in the log.
 pub(super) struct Stored {
@@ -38,13 +39,17 @@ impl Stored {
     }
 
     /// What the log has ever said.
-    pub(super) fn log(&self) -> Vec<(u64, Body)> {
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub(super) fn log(&self) -> Result<Vec<(u64, Body)>, String> {
         let whole = store::open("memory:").expect("memory is always there");
         for (entry, bytes) in &*self.entries.lock().expect("nobody panics") {
             whole.put_new(&format!("{LOG}{entry}"), bytes).expect("memory has room");
         }
-        let (_, entries) = Log::open(whole, LOG).expect("the log is whole");
-        Body::decode_all(&entries).expect("its entries are whole")
+        let (_, entries) = Log::open(whole, LOG).map_err(|error| error.to_string())?;
+        Body::decode_all(&entries).map_err(|error| error.to_string())
     }
 }
 
@@ -64,11 +69,15 @@ impl Store for Disk {
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<bool, Error> {
         let Self { world, wire } = self;
         wire.write(world, || {
+            let is_entry = name.starts_with(ENTRIES) && !bytes.is_empty();
+            if is_entry && !world.obeys(Rule::EntriesAreNew) {
+                world.stored.objects.delete(name)?;
+            }
             let written = world.stored.objects.put_new(name, bytes)?;
             if written {
                 world.trace(|| format!("life {} writes {name}", wire.number));
                 if world.stored.note(name, bytes) {
-                    world.trace(|| format!("  {:?}", world.stored.log().last()));
+                    world.trace(|| format!("  {:?}", world.stored.log().map(|log| log.last().cloned())));
                 }
             }
             Ok(written)

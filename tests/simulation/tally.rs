@@ -53,6 +53,8 @@ tally! {
     /// Writes that landed before their life heard of it, and died.
     unheard,
     deletions,
+    /// Objects of checkpoints that were damaged.
+    damages,
     decisions,
     /// Partitions that joined after the first life.
     joins,

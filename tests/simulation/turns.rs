@@ -12,7 +12,7 @@ use tidewatch_connectors::control::Scheduler;
 use super::random::Random;
 
 /// How many turns a thread may be passed over in a row because it is slow.
-const SLOW: u64 = 120;
+const SLOW: [u64; 3] = [40, 120, 600];
 
 /// The turns of a world.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ struct Thread {
     /// Until which turn it is slow.
     slow: u64,
     has_left: bool,
+    has_panicked: bool,
 }
 
 thread_local! {
@@ -111,6 +112,11 @@ impl Turns {
         of_life.all(|thread| thread.has_left || (only_workers && !thread.is_worker))
     }
 
+    /// Whether a thread of a life has panicked.
+    pub(super) fn has_panicked(&self, life: usize) -> bool {
+        self.state().threads.iter().any(|thread| thread.life == life && thread.has_panicked)
+    }
+
     /// Gives the turn to somebody else, and waits for the next one of thread `own`, unless that has left.
     fn pass<'a>(&'a self, mut state: MutexGuard<'a, State>, own: usize, asks_driver: bool) {
         let has_left = state.threads[own].has_left;
@@ -146,9 +152,9 @@ impl State {
     fn pass_time(&mut self) {
         let micros = match self.random.below(64) {
             0..44 => 0,
-            44..60 => self.random.below(2_000),
-            60..63 => self.random.below(20_000),
-            _ => self.random.below(120_000),
+            44..60 => self.random.below(4_000),
+            60..63 => self.random.below(30_000),
+            _ => self.random.below(240_000),
         };
         self.now += Duration::from_micros(micros);
     }
@@ -158,12 +164,13 @@ impl State {
         let (taken, now) = (self.taken, self.now);
         if self.random.once_in(100) && !self.threads.is_empty() {
             let slow = self.random.below(self.threads.len() as u64) as usize;
-            self.threads[slow].slow = taken + self.random.below(SLOW);
+            let longest = SLOW[self.random.below(3) as usize];
+            self.threads[slow].slow = taken + self.random.below(longest);
         }
         let weight = |thread: &Thread| match thread {
             Thread { has_left: true, .. } => 0,
             Thread { slow, .. } if *slow > taken => 0,
-            Thread { is_worker: true, .. } => 8,
+            Thread { is_worker: true, .. } => 6,
             Thread { due, .. } if *due <= now => 6,
             _ => 1,
         };
@@ -199,7 +206,15 @@ impl Scheduler for Seat {
         let mut state = self.turns.state();
         let (due, is_worker) = (state.now, name.starts_with("worker "));
         let wakes = Arc::new(Condvar::new());
-        state.threads.push(Thread { life: self.life, is_worker, wakes, due, slow: 0, has_left: false });
+        state.threads.push(Thread {
+            life: self.life,
+            is_worker,
+            wakes,
+            due,
+            slow: 0,
+            has_left: false,
+            has_panicked: false,
+        });
         let number = state.threads.len() - 1;
         drop(state);
         self.turns.driver.notify_all();
@@ -222,6 +237,7 @@ impl Scheduler for Seat {
         let Some(own) = SELF.take() else { return };
         let mut state = self.turns.state();
         state.threads[own].has_left = true;
+        state.threads[own].has_panicked = std::thread::panicking();
         let works = |thread: &Thread| thread.life == self.life && thread.is_worker && !thread.has_left;
         let was_last = state.threads[own].is_worker && !state.threads.iter().any(works);
         self.turns.pass(state, own, was_last);

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidewatch_connectors::control::Rule;
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::memory::MemoryShards;
 use tidewatch_connectors::{Progress, Shard};
@@ -28,6 +29,8 @@ pub(super) struct World {
     pub(super) tally: Arc<Tally>,
     /// What was found to be wrong.
     pub(super) wrongs: Mutex<Vec<String>>,
+    /// A rule that no life of it obeys.
+    pub(super) broken: Option<Rule>,
     traces: bool,
 }
 
@@ -37,6 +40,7 @@ impl World {
         partitions: Vec<Partition>,
         shards: u32,
         tally: &Arc<Tally>,
+        broken: Option<Rule>,
         traces: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -47,6 +51,7 @@ impl World {
             shards,
             tally: tally.clone(),
             wrongs: Mutex::default(),
+            broken,
             traces,
         })
     }
@@ -58,10 +63,20 @@ impl World {
         }
     }
 
+    /// Whether its lives obey a rule.
+    pub(super) fn obeys(&self, rule: Rule) -> bool {
+        self.broken != Some(rule)
+    }
+
     /// Takes note of something that must not be.
     pub(super) fn blame(&self, wrong: String) {
         self.trace(|| format!("WRONG: {wrong}"));
         self.wrongs.lock().expect("nobody panics").push(wrong);
+    }
+
+    /// Whether something must not be.
+    pub(super) fn is_wrong(&self) -> bool {
+        !self.wrongs.lock().expect("nobody panics").is_empty()
     }
 
     /// Looks at a commit.
@@ -77,15 +92,15 @@ const LATENESS: u64 = 40;
 
 /// Partitions whose records are out of order, partly late, partly no records at all, and at times do not come.
 pub(super) fn partitions(random: &mut Random) -> Vec<Partition> {
-    let count = random.between(2, 4);
+    let count = [2, 2, 3, 4][random.below(4) as usize];
     (0..count)
         .map(|index| {
-            let joins = index > 0 && random.once_in(3);
+            let joins = index > 0 && random.once_in(2);
             let born = if joins { random.millis(1, 1_500) } else { Duration::ZERO };
             let mut comes = born + random.millis(0, 60);
             let mut time = 1_000_000 + comes.as_millis() as u64;
             let mut records = Vec::new();
-            for _ in 0..random.between(4, 24) {
+            for _ in 0..random.between(4, 20) {
                 let step = random.below(70);
                 time += step;
                 comes += Duration::from_millis(step);
@@ -123,7 +138,9 @@ pub(super) struct Pipeline {
 
 /// How a life of a world is set up, on which only the way to the output depends.
 pub(super) fn setting(random: &mut Random, pipeline: Pipeline) -> Setting {
-    let (every, commit) = (random.between(20, 200), random.between(1, 60));
+    let every = [30, 200, 800][random.below(3) as usize];
+    let commit = [20, 80, 500][random.below(3) as usize];
+    let (every, commit) = (random.between(20, every), random.between(1, commit));
     let Pipeline { windows, idle } = pipeline;
     let idle = idle.map(|idle| format!("idle = \"{idle}ms\"")).unwrap_or_default();
     let window = "[[step]]\noperator = \"window\"\nparams = { every = \"100ms\", aggregate = \"mean\" }\n";
@@ -160,5 +177,5 @@ threshold = 2
     let shuffle = random.once_in(2).then(|| random.below(1_000));
     let pace = Pace { batch: random.between(1, 8) as usize, shuffle, ..Pace::default() };
     let fails = None;
-    Setting { workers: random.between(1, 3) as u16, pipeline, pace, fails }
+    Setting { workers: [1, 1, 2, 2, 3][random.below(5) as usize], pipeline, pace, fails }
 }

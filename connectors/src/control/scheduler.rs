@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use timely::scheduling::Activator;
 use timely::worker::Worker;
 
-use super::Control;
+use super::{Control, Rule};
 use crate::lock;
 
 /// Has the threads of a run take turns, in a time of its own, as a simulation does.
@@ -34,9 +34,9 @@ pub trait Scheduler: Debug + Send + Sync {
 }
 
 impl Control {
-    /// The control of a run whose threads take turns.
-    pub fn simulated(scheduler: Arc<dyn Scheduler>) -> Self {
-        Self(Arc::new(super::Shared { scheduler: Some(scheduler), ..super::Shared::default() }))
+    /// The control of a run whose threads take turns, and that obeys all rules but `broken`.
+    pub fn simulated(scheduler: Arc<dyn Scheduler>, broken: Option<Rule>) -> Self {
+        Self(Arc::new(super::Shared { scheduler: Some(scheduler), broken, ..super::Shared::default() }))
     }
 
     pub(crate) fn scheduler(&self) -> Option<&Arc<dyn Scheduler>> {

@@ -15,6 +15,7 @@ use timely::dataflow::StreamVec;
 
 use super::batch::Batch;
 use super::{deliver, keep, Delivery, Waiting};
+use crate::control::Rule;
 use crate::format::Encoder;
 use crate::{Control, Error, Progress, Shard};
 
@@ -39,7 +40,8 @@ impl<E: Event> Commit for StreamVec<'_, EventTime, E> {
             let stream = committer.join(&waker);
             let lane = |to| Lane { to, waiting: Waiting::default(), encoder: Box::new(encoder.clone()) };
             let lanes = committer.shards(stream).into_iter().map(lane).collect();
-            Committing { control, committer, stream, lanes }
+            let skips = control.obeys(Rule::NothingTwice);
+            Committing { control, committer, stream, lanes, skips }
         });
     }
 }
@@ -50,6 +52,8 @@ struct Committing<E> {
     committer: Committer,
     stream: usize,
     lanes: Vec<Lane<E>>,
+    /// Whether it passes by what is committed.
+    skips: bool,
 }
 
 /// Events on their way to one shard.
@@ -63,7 +67,7 @@ impl<E: Event> Delivery<E> for Committing<E> {
     fn take(&mut self, shard: u32, events: &mut Vec<E>) {
         let lane = self.lanes.iter_mut().find(|lane| lane.to.shard == Shard(shard));
         let lane = lane.expect("events come to the worker of their shard");
-        let from = lane.to.from;
+        let from = if self.skips { lane.to.from } else { Progress::START };
         lane.waiting.add(events.drain(..).filter(|event| !from.covers(event.time())));
     }
 

@@ -19,7 +19,7 @@ use super::quarantine::{spelled, Sieve};
 use super::rejected::RAW_BYTES;
 use super::resume::{Marks, Positions};
 use super::{Cause, Input, Quarantined, Rejected};
-use crate::control::Stand;
+use crate::control::{Rule, Stand};
 use crate::format::{Decoder, Row};
 use crate::source::{Decoded, Raw};
 use crate::{Control, Decision, Error, Intake, Journal, Kept, Partition, Reader, Status};
@@ -30,12 +30,21 @@ pub(super) struct Rules {
     /// What numbers the keys of the partitions that one worker reads.
     dictionary: u32,
     max_future: Option<Span>,
+    /// Whether a record is late or not before it is asked whether it is in the state already.
+    late_first: bool,
     control: Control,
 }
 
 impl Rules {
     pub(super) fn new(input: &Input, dictionary: u32, control: Control) -> Self {
-        Self { width: input.schema.values.len(), dictionary, max_future: input.max_future, control }
+        let late_first = control.obeys(Rule::LateFirst);
+        Self {
+            width: input.schema.values.len(),
+            dictionary,
+            max_future: input.max_future,
+            late_first,
+            control,
+        }
     }
 }
 
@@ -52,6 +61,8 @@ pub(super) struct Feed {
     decisions: VecDeque<Decision>,
     /// A watermark that holds once it is kept that it does.
     decided: Option<(EventTime, Kept)>,
+    /// Whether it is not read meanwhile.
+    waits: bool,
     /// What is earlier is in keyed state already.
     below: EventTime,
     /// From where it is read again, for whoever wants to know.
@@ -75,7 +86,7 @@ impl Feed {
         waker: SyncActivator,
         positions: Option<&Positions>,
     ) -> Result<Self, Error> {
-        let resume = input.resume.as_ref();
+        let (resume, control) = (input.resume.as_ref(), Control::current());
         let position = resume.and_then(|resume| resume.position(&partition));
         let watermark = position.map_or(Watermark::new(input.lateness), |position| {
             Watermark::resumed(input.lateness, position.watermark, position.newest)
@@ -86,19 +97,25 @@ impl Feed {
         Ok(Self {
             reader,
             decided: None,
-            below: resume.map_or(EventTime::MIN, |resume| resume.boundary),
+            waits: true,
+            below: resume
+                .filter(|_| control.obeys(Rule::NothingBeforeBoundary))
+                .map_or(EventTime::MIN, |resume| resume.boundary),
             marks: positions.map(|positions| positions.add(&partition, offset, watermark)),
             decoder: input.format.as_ref().map(|format| format.decoder(&partition.name)),
             quarantined: input.quarantine.of(&partition.name),
             watermark,
-            decisions: input.decisions(&partition)?.into(),
+            decisions: match control.obeys(Rule::DecisionsApplyAgain) {
+                true => input.decisions(&partition)?.into(),
+                false => VecDeque::new(),
+            },
             place: Rc::new(Position::new(partition.id, offset)),
-            stand: Control::current().stand(&partition),
+            stand: control.stand(&partition),
             partition,
             capabilities: None,
             status: Status::More,
             position: 0,
-            quiet_since: Control::current().now(),
+            quiet_since: control.now(),
             row: Row::default(),
         })
     }
@@ -134,7 +151,7 @@ impl Feed {
     /// Whether reading may give something at once, and is allowed.
     pub(super) fn may_be_read(&self, allowance: Allowance) -> bool {
         self.is_ready()
-            && self.decided.is_none()
+            && (self.decided.is_none() || !self.waits)
             && match allowance {
                 Allowance::Everything => true,
                 Allowance::Holders { frontier, .. } => self.watermark().floor_ms() <= frontier,
@@ -246,6 +263,11 @@ impl Feed {
             let (partition, offset) = (self.partition.id, self.place.next.get());
             let kept = journal.append(Decision { partition, offset, watermark: time })?;
             kept.wake(waker);
+            let control = Control::current();
+            if !control.obeys(Rule::DecisionsAreDurable) {
+                kept.keep();
+            }
+            self.waits = control.obeys(Rule::RecordsWaitForDecisions);
             self.decided = Some((time, kept));
             self.conclude();
         }
@@ -376,6 +398,10 @@ impl Taking<'_> {
     }
 
     fn reject_late(&mut self, watermark: EventTime, raw: Raw<'_>, time: EventTime) {
+        if !self.rules.late_first && time < self.below {
+            self.known += 1;
+            return;
+        }
         let reason = format!("late: its event time is before the watermark, {watermark}");
         self.reject(Cause::Late, watermark, raw, Some(time), reason);
     }

@@ -17,7 +17,8 @@ use tidewatch_dataflows::EventTime;
 use timely::scheduling::SyncActivator;
 
 use super::feed::Feed;
-use crate::{Error, Journal};
+use crate::control::Rule;
+use crate::{Control, Error, Journal};
 
 /// How the partitions of a source stand that a worker reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,8 @@ pub(super) struct Standings {
     table: Table,
     told: Option<Standing>,
     silent: Vec<bool>,
+    /// Whether what earlier runs have decided applies before anything new is decided.
+    waits: bool,
 }
 
 impl Standings {
@@ -75,7 +78,14 @@ impl Standings {
         let peers = peers as u64;
         (0..peers).map(unheard).for_each(|standing| table.note(standing));
         table.0.wanted.set(table.0.wanted.get() || can_fall_silent);
-        Self { own: unheard(index as u64), peers, table, told: None, silent: Vec::new() }
+        Self {
+            own: unheard(index as u64),
+            peers,
+            table,
+            told: None,
+            silent: Vec::new(),
+            waits: Control::current().obeys(Rule::OldDecisionsFirst),
+        }
     }
 
     /// Whether any source of the dataflow has partitions that can fall silent.
@@ -96,7 +106,7 @@ impl Standings {
     /// below `floor` is not: an earlier run has read more of it, and what became of that may be committed.
     pub(super) fn look(&mut self, feeds: &[Feed], now: Instant, idle: Option<Duration>, floor: EventTime) {
         let is_quiet = |feed: &Feed| idle.is_some_and(|idle| now.duration_since(feed.quiet_since) >= idle);
-        let is_behind = |feed: &Feed| feed.is_replaying() || feed.watermark() < floor;
+        let is_behind = |feed: &Feed| (feed.is_replaying() && self.waits) || feed.watermark() < floor;
         let is_silent = |feed: &Feed| !feed.is_ready() && !is_behind(feed) && is_quiet(feed);
         self.silent = feeds.iter().map(is_silent).collect();
         let active = feeds.iter().zip(&self.silent).filter(|(_, silent)| !**silent);

@@ -53,6 +53,8 @@ pub struct Log {
     highest: Epoch,
     /// Entries of others that were read and not yet asked for.
     unseen: Vec<Entry>,
+    /// Whether it stops at entries of higher epochs.
+    heeds: bool,
 }
 
 impl Log {
@@ -64,10 +66,16 @@ impl Log {
     pub fn open(store: Arc<dyn Store>, prefix: &str) -> Result<(Self, Vec<Entry>), Error> {
         let writer = getrandom::u64().map_err(|error| Error::io("random numbers")(error.into()))?;
         let prefix = prefix.to_owned();
-        let mut log = Self { store, prefix, writer, next: 0, highest: Epoch(0), unseen: Vec::new() };
+        let mut log =
+            Self { store, prefix, writer, next: 0, highest: Epoch(0), unseen: Vec::new(), heeds: true };
         log.next = log.start()?;
         let entries = log.catch_up()?;
         Ok((log, entries))
+    }
+
+    /// The same log for a run that goes on when it should stop, as in a simulation.
+    pub fn heedless(self) -> Self {
+        Self { heeds: false, ..self }
     }
 
     /// The highest epoch of an entry that is known.
@@ -143,8 +151,17 @@ impl Log {
         Ok(())
     }
 
+    /// Whether any entry was dropped, by whomever.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Store`].
+    pub fn has_dropped(&self) -> Result<bool, Error> {
+        Ok(self.start()? > 0)
+    }
+
     fn stop_if_fenced(&self, epoch: Epoch) -> Result<(), Error> {
-        match self.highest > epoch {
+        match self.highest > epoch && self.heeds {
             true => Err(Error::Fenced { epoch: self.highest }),
             false => Ok(()),
         }

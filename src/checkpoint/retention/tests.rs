@@ -62,7 +62,7 @@ fn began() -> Body {
 }
 
 fn retention(epoch: u64, committed: i64, spare: usize) -> Retention {
-    Retention { epoch: Epoch(epoch), committed: time(committed), spare }
+    Retention { epoch: Epoch(epoch), committed: time(committed), spare, control: Control::default() }
 }
 
 fn numbered(bodies: Vec<Body>) -> Vec<(u64, Body)> {

@@ -101,11 +101,13 @@ fn a_log_goes_on_after_entries_were_dropped() {
     for body in ["a", "b", "c", "d"] {
         log.append(Epoch(1), body.as_bytes()).unwrap();
     }
+    assert!(!log.has_dropped().unwrap());
     log.drop_below(2, Epoch(1)).unwrap();
     assert_eq!(vec![(2, 1, "c"), (3, 1, "d")], bodies(&read(&store)));
     assert_eq!(vec![(2, 1, "c"), (3, 1, "d")], bodies(&behind.catch_up().unwrap()));
     log.drop_below(100, Epoch(1)).unwrap();
     assert_eq!(vec![(3, 1, "d")], bodies(&read(&store)), "the last one stays");
+    assert!(log.has_dropped().unwrap());
     assert_eq!(2, store.list("log/").unwrap().len(), "and its mark");
     assert_eq!(4, behind.append(Epoch(1), b"e").unwrap());
 }
