@@ -1,6 +1,7 @@
 //! A sink whose output becomes visible in transactions.
 
 use std::sync::Mutex;
+use std::time::Instant;
 
 use super::progress::Ledger;
 use super::shard::{Parts, Writer};
@@ -26,8 +27,16 @@ pub struct TransactionalKafka {
     progress_topic: String,
     shards: u32,
     hook: Hook,
-    /// How many partitions the progress topic has, once it is known that all topics are there.
-    found: Mutex<Option<u32>>,
+    found: Mutex<Found>,
+}
+
+/// What is known of the topics.
+#[derive(Debug, Default)]
+struct Found {
+    /// How many partitions the progress topic has, once it is known that all are there.
+    partitions: Option<u32>,
+    /// When a shard has given up asking brokers, and why: those that waited for it need not ask for as long again.
+    gave_up: Option<(Instant, String)>,
 }
 
 impl TransactionalKafka {
@@ -67,15 +76,30 @@ impl TransactionalKafka {
 
     /// Sees to it that all topics are there, once, and returns how many partitions the progress topic has.
     fn found(&self) -> Result<u32, Error> {
+        let asked = Instant::now();
         let mut found = lock(&self.found);
-        if let Some(partitions) = *found {
-            return Ok(partitions);
+        match &*found {
+            Found { partitions: Some(partitions), .. } => return Ok(*partitions),
+            Found { gave_up: Some((when, reason)), .. } if asked < *when => {
+                return Err(Error::Broker(reason.clone()));
+            }
+            _ => {}
         }
+        let result = self.find();
+        match &result {
+            Ok(partitions) => found.partitions = Some(*partitions),
+            Err(Error::Broker(reason)) => found.gave_up = Some((Instant::now(), reason.clone())),
+            Err(_) => {}
+        }
+        result
+    }
+
+    fn find(&self) -> Result<u32, Error> {
         let topics = Topics::of(&self.brokers)?;
         for topic in &self.topics {
             topics.require(topic)?;
         }
-        Ok(*found.insert(topics.require_compacted(&self.progress_topic, self.shards)?))
+        topics.require_compacted(&self.progress_topic, self.shards)
     }
 }
 
