@@ -220,18 +220,14 @@ impl Job {
         }
         thread::sleep(moment);
         assert!(is_alive(&mut run), "it has ended by itself: {:?}", run.end(PATIENCE));
-        self.end(run, fate, cluster.1, broker, random);
+        self.end(run, life, broker, random);
         self.count(format!("{fate:?}"));
     }
 
-    fn end(
-        &mut self,
-        mut run: Observed,
-        fate: Fate,
-        processes: usize,
-        broker: &mut Broker,
-        random: &mut Random,
-    ) {
+    /// Brings the end of a life.
+    fn end(&mut self, mut run: Observed, life: Life, broker: &mut Broker, random: &mut Random) {
+        let Life { cluster, fate, .. } = life;
+        let processes = cluster.1;
         match fate {
             Fate::Killed => run.kill(),
             Fate::OneKilled | Fate::OneSleeps => {
@@ -258,6 +254,13 @@ impl Job {
             }
             Fate::BrokerDies => {
                 broker.kill();
+                // The next one may begin while nobody answers.
+                if random.below(2) == 0 {
+                    run.kill();
+                    run = self.start(cluster);
+                    thread::sleep(Duration::from_millis(random.below(2000)));
+                    self.count("runs that began without a broker");
+                }
                 broker.restart();
                 self.outlive(run, random);
             }
