@@ -14,6 +14,7 @@ mod position;
 mod quarantine;
 mod rejected;
 mod resume;
+mod taking;
 mod turns;
 mod work;
 
@@ -35,7 +36,7 @@ use timely::progress::operate::FrontierInterest;
 use crate::control::Rule;
 use crate::{Control, Error};
 
-use feed::{Feed, Rules};
+use feed::Feed;
 use gate::Gate;
 pub(crate) use idle::Table;
 use idle::{Standing, Standings};
@@ -45,6 +46,7 @@ pub use quarantine::Quarantine;
 pub(crate) use quarantine::Quarantined;
 pub use rejected::{Cause, Rejected};
 pub use resume::{Position, Positions, Resume};
+use taking::Rules;
 pub use turns::Pace;
 use turns::{Asking, Turns};
 use work::{Ports, Work};

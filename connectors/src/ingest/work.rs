@@ -13,9 +13,10 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::{Capability, CapabilitySet};
 use timely::scheduling::{Activator, SyncActivator};
 
-use super::feed::{Feed, Rules};
+use super::feed::Feed;
 use super::gate::{Allowance, Gate};
 use super::idle::{Standing, Standings};
+use super::taking::Rules;
 use super::turns::{Asking, Turns};
 use super::Rejected;
 use crate::{Control, Error, Journal};
