@@ -97,7 +97,7 @@ pub(super) fn floor(reach: Reach, log: &[(Entry, Body)], control: &Control) -> E
     };
     // A later run may choose any of them.
     let saved = manifests(log).map(|(_, manifest)| manifest.boundary).max();
-    let saved = saved.filter(|_| control.obeys(Rule::FloorAboveCheckpoints)).unwrap_or(EventTime::MIN);
+    let saved = saved.unwrap_or(EventTime::MIN);
     match control.obeys(Rule::FloorAboveCommits) {
         true => committed.max(saved),
         false => saved,

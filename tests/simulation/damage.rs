@@ -9,19 +9,20 @@ use tidewatch_connectors::{Progress, Shard};
 use super::random::Random;
 use super::world::World;
 
-/// Damages an object of the newest checkpoint that all shards have passed, at times, if there is an older one without it.
-pub(super) fn damage(world: &World, random: &mut Random) {
+/// Damages an object of the newest checkpoint that all shards have passed, at times, if there is an older one without it;
+/// `true` if it has.
+pub(super) fn damage(world: &World, random: &mut Random) -> bool {
     let store = within(world.stored.objects.clone(), "1/".to_owned());
     let manifests = Log::open(store.clone(), LOG).map(|(_, entries)| manifests(&entries));
     let committed = (0..world.shards).map(|shard| world.sink.commits(Shard(shard)).last().copied());
     let committed = committed.map(|progress| progress.unwrap_or(Progress::START)).min();
-    let Ok(mut manifests) = manifests else { return };
+    let Ok(mut manifests) = manifests else { return false };
     manifests.retain(|manifest| Some(Progress::Below(manifest.boundary)) <= committed);
-    let (Some(newest), Some(older)) = (manifests.pop(), manifests.pop()) else { return };
+    let (Some(newest), Some(older)) = (manifests.pop(), manifests.pop()) else { return false };
     let names = |manifest: &Manifest| manifest.objects.iter().map(|object| object.name.clone()).collect();
     let (newest, older): (BTreeSet<String>, BTreeSet<String>) = (names(&newest), names(&older));
-    let Some(name) = newest.difference(&older).next() else { return };
-    let Ok(Some(mut bytes)) = store.get(name) else { return };
+    let Some(name) = newest.difference(&older).next() else { return false };
+    let Ok(Some(mut bytes)) = store.get(name) else { return false };
     world.tally.damages.add(1);
     world.trace(|| format!("damages {name}"));
     store.delete(name).expect("memory can be deleted");
@@ -30,6 +31,7 @@ pub(super) fn damage(world: &World, random: &mut Random) {
         bytes[at] ^= 1;
         store.put_new(name, &bytes).expect("memory has room");
     }
+    true
 }
 
 fn manifests(entries: &[tidewatch_connectors::store::Entry]) -> Vec<Manifest> {

@@ -46,6 +46,7 @@ struct Lives {
     pipeline: Pipeline,
     fails: Option<u64>,
     damages: bool,
+    is_damaged: bool,
     lives: Vec<Life>,
     /// Who is to die, after how many turns.
     doomed: Vec<(usize, u64)>,
@@ -84,6 +85,7 @@ impl History {
             pipeline,
             fails: self.random.once_in(2).then(|| self.random.between(20, 300)),
             damages: self.random.once_in(2),
+            is_damaged: false,
             lives: Vec::new(),
             doomed: Vec::new(),
             interrupted: Vec::new(),
@@ -272,8 +274,9 @@ impl Lives {
         }
         let number = self.lives.len();
         world.tally.lives.add(1);
-        if self.damages {
-            damage::damage(world, random);
+        // Once: what is damaged again may have been all that was left.
+        if self.damages && !self.is_damaged {
+            self.is_damaged = damage::damage(world, random);
         }
         world.trace(|| format!("life {number} begins with {} workers", setting.workers));
         self.lives.push(Life::begin(world, number, &setting));
@@ -357,7 +360,7 @@ impl Lives {
             Err(Error::Interrupted) if self.interrupted.contains(&number) => {}
             Err(Error::Connector(ConnectorError::Fenced { .. })) => world.tally.fenced.add(1),
             // What was damaged may have been in use.
-            Err(Error::Connector(ConnectorError::Damaged { .. })) if self.damages => {}
+            Err(Error::Connector(ConnectorError::Damaged { .. })) if self.is_damaged => {}
             Err(error) if error.to_string().contains(FAILED) => world.tally.failed.add(1),
             other => world.blame(format!("life {number} ends with {other:?}")),
         }

@@ -42,8 +42,6 @@ pub enum Rule {
     NoSilenceBelowFloor,
     /// The floor is at or above what any shard has committed.
     FloorAboveCommits,
-    /// The floor is at or above the boundary of every checkpoint that a run may go on from.
-    FloorAboveCheckpoints,
     /// What joins a job, joins at the floor.
     JoinsAtFloor,
     /// What joins a job is in the log.
@@ -58,7 +56,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 21] = [
         Self::EntriesAreNew,
         Self::LogEndsEarlierRuns,
         Self::FencedBeforeProgressIsRead,
@@ -75,7 +73,6 @@ impl Rule {
         Self::OldDecisionsFirst,
         Self::NoSilenceBelowFloor,
         Self::FloorAboveCommits,
-        Self::FloorAboveCheckpoints,
         Self::JoinsAtFloor,
         Self::JoinsAreDurable,
         Self::NoJoinAfterEnd,
