@@ -110,7 +110,8 @@ struct Job {
     tally: BTreeMap<String, usize>,
 }
 
-/// The file of a pipeline over the topic.
+/// The file of a pipeline over the topic; silence is noticed so soon that a run which is behind, and waits for what it asked for,
+/// would be taken to be silent if anything allowed that.
 fn pipeline(broker: &Broker, to: &TempDir, topic: &str, name: &str, store: &str) -> String {
     let sinks = Sinks::Kafka(broker);
     sinks.prepare(name);
@@ -133,7 +134,7 @@ time = {{ field = "t", unit = "ms" }}
 key = ["k"]
 value = "v"
 lateness = "{LATENESS}ms"
-idle = "80ms"
+idle = "30ms"
 [[step]]
 operator = "window"
 params = {{ every = "1s", aggregate = "mean" }}

@@ -80,6 +80,6 @@ pub(super) fn assert_same(expected: &[Vec<Line>], found: &[Vec<Line>], told: &st
     for ((stream, expected), found) in STREAMS.iter().zip(expected).zip(found) {
         let (counts, differs) =
             ((expected.len(), found.len()), expected.iter().zip(found).find(|(a, b)| a != b));
-        assert!(expected == found, "{told}: {stream} has {counts:?} lines, and differs at {differs:?}");
+        assert!(expected == found, "{stream} has {counts:?} lines, and differs at {differs:?}: {told}");
     }
 }
