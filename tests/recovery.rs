@@ -267,7 +267,8 @@ fn a_run_without_an_intact_checkpoint_does_not_begin_anew_by_itself() {
     let second = run(&file, &[]).end(SOON);
     assert_eq!(Some(1), second.code, "{second:?}");
     assert!(second.err.contains("no checkpoint is intact; start anew with --fresh"), "{second:?}");
-    assert_eq!(before, read(&folder, "verdicts"));
+    // What was not committed is cut off, and nothing is written anew.
+    assert!(before.starts_with(&read(&folder, "verdicts")), "{second:?}");
 }
 
 #[test]

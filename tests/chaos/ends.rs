@@ -86,7 +86,8 @@ fn jobs_die_at_the_end(sinks: Sinks<'_>, name: &str, latenesses: &[&str]) {
                 scope.spawn(move || {
                     let (folder, file) = job(sinks, &name, lateness);
                     let deaths = die(program, &file, cluster);
-                    assert!(deaths > 1, "{name} died {deaths} times");
+                    // All others may have committed by the time that it dies.
+                    assert!(deaths > 0, "{name} does not die");
                     assert_same(expected, &sinks.committed(&folder, &name), &name);
                     eprintln!("{name}: died {deaths} times after a commit");
                 });
