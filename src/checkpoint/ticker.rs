@@ -157,7 +157,9 @@ impl Pace {
         let is_due = is_free && (is_asked || now.duration_since(ticked) >= self.every);
         // One that has been passed can no longer be announced.
         let is_ahead = horizon > frontier && self.announced.is_none_or(|announced| announced < horizon);
-        self.missed = if is_due && !is_ahead { self.missed + 1 } else { 0 };
+        // A run that goes on has to catch up with the last boundary first.
+        let is_missed = horizon <= frontier && self.announced.is_none_or(|announced| announced <= frontier);
+        self.missed = if is_due && is_missed { self.missed + 1 } else { 0 };
         (is_due && is_ahead).then(|| {
             (self.ticked, self.announced) = (Some(now), Some(horizon));
             horizon
@@ -231,6 +233,21 @@ mod tests {
             horizon = pace.horizon(frontier, horizon);
         }
         assert!(announced.is_some());
+    }
+
+    #[test]
+    fn a_run_that_catches_up_announces_the_next_boundary_near_the_last() {
+        let (at, ms) = (|millis| EventTime::from_millis(millis).unwrap(), Duration::from_millis);
+        let (start, from) = (Instant::now(), at(10_000));
+        let mut pace = Pace::new(ms(50), Some(from));
+        let (mut horizon, mut announced) = (EventTime::MIN, None);
+        for now in 0..11_000 {
+            let frontier = at(now as i64);
+            announced = announced.or(pace.look(frontier, horizon, true, false, start + ms(now)));
+            horizon = pace.horizon(frontier, horizon);
+        }
+        let announced = announced.unwrap();
+        assert!(from < announced && announced < at(10_300), "{announced}");
     }
 
     #[test]

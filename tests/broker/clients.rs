@@ -18,6 +18,9 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::{Broker, PATIENCE};
 
+/// How long it may take until all partitions of a transaction say that it has ended.
+const MARKED: Duration = Duration::from_secs(5);
+
 /// A record to be written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent<'a> {
@@ -177,9 +180,15 @@ impl Broker {
         Sender(config.create_with_context(Acknowledged).expect("the settings are right"))
     }
 
-    /// Where each partition of a topic ends.
+    /// Where each partition of a topic ends; of transactions, behind the last that is decided.
     pub(crate) fn ends(&self, topic: &str) -> Vec<i64> {
-        let consumer: BaseConsumer = self.client().create().expect("the settings are right");
+        self.ends_of(topic, "read_committed")
+    }
+
+    fn ends_of(&self, topic: &str, isolation: &str) -> Vec<i64> {
+        let mut config = self.client();
+        let consumer: BaseConsumer =
+            config.set("isolation.level", isolation).create().expect("the settings are right");
         let start = Instant::now();
         let partitions = loop {
             let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).expect("the broker answers");
@@ -249,8 +258,18 @@ impl Broker {
         consumer
     }
 
+    /// Gives the broker a moment to mark in each partition that a transaction has ended: its producer does not wait for that.
+    fn settle(&self, topic: &str) {
+        let start = Instant::now();
+        let is_open = || self.ends_of(topic, "read_committed") != self.ends_of(topic, "read_uncommitted");
+        while is_open() && start.elapsed() < MARKED {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// All committed records that the topic has now, by partition and offset.
     pub(crate) fn committed(&self, topic: &str) -> Vec<Received> {
+        self.settle(topic);
         let consumer = self.consumer(topic);
         let mut left = consumer.assignment().expect("it is assigned").count();
         let (mut received, start) = (Vec::new(), Instant::now());
