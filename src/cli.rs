@@ -1,7 +1,8 @@
-//! The command line: `tidewatch run | record | replay | savepoint | check | generate | detectors | state`.
+//! The command line: `tidewatch run | record | replay | savepoint | check | evaluate | generate | detectors | state`.
 
 mod check;
 mod detectors;
+mod evaluate;
 mod generate;
 mod record;
 mod replay;
@@ -46,6 +47,7 @@ Examples:
   tidewatch run live.toml --record live.tide  run it and record its sources
   tidewatch replay live.tide live.toml        run it again on what was recorded
   tidewatch check examples/nab.toml           validate a pipeline file
+  tidewatch evaluate p.toml --labels l.csv    judge detections by labels
   tidewatch detectors                         list the detectors
   tidewatch detectors ewma-z                  what a detector takes and gives
   tidewatch generate --records 10000          synthetic records with anomalies
@@ -88,6 +90,8 @@ enum Command {
     Savepoint(savepoint::Savepoint),
     #[command(after_help = after_help!("tidewatch check examples/nab.toml examples/windows.toml"))]
     Check(check::Check),
+    #[command(after_help = evaluate::AFTER_HELP)]
+    Evaluate(evaluate::Evaluate),
     #[command(after_help = after_help!("tidewatch generate --records 100000 --labels --out series.csv"))]
     Generate(generate::Generate),
     #[command(after_help = after_help!("tidewatch detectors ewma-z"))]
@@ -127,6 +131,7 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         Command::Replay(replay) => replay.execute(&registry, voice),
         Command::Savepoint(savepoint) => savepoint.execute(&registry, voice),
         Command::Check(check) => check.execute(&registry, voice),
+        Command::Evaluate(evaluate) => evaluate.execute(&registry, voice),
         Command::Generate(generate) => generate.execute(voice),
         Command::Detectors(detectors) => detectors.execute(&registry, voice),
         Command::State(state) => state.execute(voice),

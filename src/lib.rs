@@ -11,6 +11,7 @@ pub mod cli;
 pub mod cluster;
 pub mod config;
 pub mod error;
+pub mod evaluate;
 pub mod job;
 mod log;
 pub mod mesh;

@@ -3,6 +3,7 @@
 mod check;
 mod detectors;
 mod ends;
+mod evaluate;
 mod generate;
 mod run;
 mod state;

@@ -1,7 +1,6 @@
 //! Flink and Bytewax, whose libraries are fetched when they are asked for.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -9,6 +8,7 @@ use tempfile::TempDir;
 use super::{System, INPUT};
 use crate::kafka::broker::{libraries, skip, Broker};
 use crate::kafka::ewma::{ALPHA, THRESHOLD, WARMUP};
+use crate::support::python::{python, succeed};
 
 const FLINK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/flink");
 const FLINK_KEPT: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/flink-1.20.3");
@@ -36,7 +36,7 @@ pub(crate) fn systems<'a>(broker: &'a Broker, folder: &'a TempDir) -> Vec<System
         }
         Err(why) => skip("the job on Flink", &why),
     }
-    match bytewax() {
+    match python(BYTEWAX_KEPT, &format!("{BYTEWAX}/requirements.txt")) {
         Ok(python) => {
             let command = move |output: &str| {
                 let mut command = Command::new(&python);
@@ -64,28 +64,4 @@ fn flink() -> Result<String, String> {
     javac.args(["--class-path", &class_path, "-d", &compiled]).arg(format!("{FLINK}/FlinkAnomalies.java"));
     succeed("javac", &mut javac)?;
     Ok(format!("{compiled}:{class_path}"))
-}
-
-/// The Python that has Bytewax.
-fn bytewax() -> Result<String, String> {
-    let python = format!("{BYTEWAX_KEPT}/bin/python");
-    // The last thing to be there.
-    let done = format!("{BYTEWAX_KEPT}/done");
-    if !Path::new(&done).exists() {
-        succeed("python3", Command::new("python3").args(["-m", "venv", "--clear", BYTEWAX_KEPT]))?;
-        let mut pip = Command::new(&python);
-        pip.args(["-m", "pip", "install", "--quiet", "--requirement"])
-            .arg(format!("{BYTEWAX}/requirements.txt"));
-        succeed("pip", &mut pip)?;
-        fs::write(&done, "").map_err(|error| format!("{done}: {error}"))?;
-    }
-    Ok(python)
-}
-
-fn succeed(name: &str, command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("there is no {name}: {error}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr))),
-    }
 }

@@ -1,6 +1,7 @@
 //! What the benches share: measured runs side by side, and their ratios.
 
 pub(crate) mod keyed;
+pub(crate) mod python;
 pub(crate) mod second;
 
 use std::collections::BTreeMap;

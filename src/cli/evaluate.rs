@@ -1,0 +1,100 @@
+//! `tidewatch evaluate`.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidewatch_connectors::memory::MemorySink;
+
+use super::Voice;
+use crate::cluster::{self, Cluster};
+use crate::config::{self, PipelineFile, SinkFormat, Stream};
+use crate::evaluate::{match_up, Labels, Report, Terms, Verdicts};
+use crate::job::{Job, Outputs};
+use crate::progress::Progress;
+use crate::registry::Registry;
+use crate::Error;
+
+pub(super) const AFTER_HELP: &str = "\
+LABELS is a file of comma-separated values with the columns key, start and end: windows in which a key was anomalous, both \
+ends included. A key is written as its parts with slashes between them, times as in 2024-01-01T00:00:00Z.
+
+A pipeline file is run on its sources, without its sinks and store. A file of verdicts is what a sink of the stream \
+`verdicts` has written as JSON lines.
+
+Examples:
+  tidewatch evaluate examples/nab.toml --labels windows.csv
+  tidewatch evaluate verdicts.jsonl --labels windows.csv --threshold 0.99
+  tidewatch evaluate verdicts.jsonl --labels windows.csv --json
+
+Exit codes: 0 done, 1 it failed, 2 usage or configuration, 130 interrupted.";
+
+/// Judges detections by labels: the score of the Numenta Anomaly Benchmark, precision, recall, delay, alerts per day.
+#[derive(clap::Args)]
+pub(super) struct Evaluate {
+    /// A pipeline file, or verdicts as JSON lines
+    #[arg(value_name = "PIPELINE.toml | VERDICTS.jsonl")]
+    file: PathBuf,
+    /// Windows in which keys were anomalous
+    #[arg(long, value_name = "FILE")]
+    labels: PathBuf,
+    /// Call a record anomalous from this score on; default: as the verdicts say, and for the benchmark the best one
+    #[arg(long, value_name = "SCORE")]
+    threshold: Option<f64>,
+    /// Over how many random halves of the keys the benchmark is cross-validated
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    splits: usize,
+    /// How often keys are drawn anew, for intervals that hold 95 % of the draws
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    samples: usize,
+    /// What halves and draws follow from
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
+    /// Workers that run the pipeline
+    #[arg(short, long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    workers: u16,
+}
+
+impl Evaluate {
+    pub(super) fn execute(&self, registry: &Registry, voice: Voice) -> Result<(), Error> {
+        let Self { threshold, splits, samples, seed, .. } = *self;
+        let labels = Labels::read(&self.labels)?;
+        let path = self.file.display().to_string();
+        let verdicts = match self.file.extension().is_some_and(|extension| extension == "toml") {
+            true => run(&self.file, self.workers, registry, voice)?,
+            false => {
+                let file = File::open(&self.file).map_err(Error::unreadable("file of verdicts", &path))?;
+                Verdicts::read(&path, BufReader::new(file))?
+            }
+        };
+        let detections = match_up(verdicts, &labels)?;
+        if detections.is_empty() {
+            return Err(Error::Usage(format!("{path}: there are no verdicts")));
+        }
+        detections.iter().try_for_each(|(detection, series)| {
+            let report = Report::of(detection, series, Terms { threshold, splits, samples, seed });
+            super::say(&if voice.json { report.json().to_string() } else { report.text() })
+        })
+    }
+}
+
+/// What the detections of a pipeline say of its sources.
+fn run(path: &Path, workers: u16, registry: &Registry, voice: Voice) -> Result<Verdicts, Error> {
+    // As if nothing of it had ever run: where it goes on is none of our business.
+    let file = PipelineFile { checkpoint: None, ..config::read(path, registry)? };
+    let job = Job::onlooker(file, registry)?;
+    let said = MemorySink::default();
+    let outputs: Arc<Outputs> = {
+        let (job, said) = (job.clone(), said.clone());
+        Arc::new(move || {
+            let said = said.clone();
+            vec![(Stream::Verdicts, job.encoded(|| Ok(Box::new(said) as _), SinkFormat::Json))]
+        })
+    };
+    let cluster = Cluster::threads(workers);
+    let control = cluster::control(&cluster)?;
+    let progress = Progress::new(&control, job.size(), voice.quiet || voice.json);
+    progress.during(|| job.run(cluster, &control, outputs))?.or_interrupted()?;
+    Verdicts::read(&path.display().to_string(), &said.contents()[..])
+}

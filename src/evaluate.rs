@@ -1,0 +1,93 @@
+//! How well detections agree with labels: windows of event time in which a key was anomalous.
+//!
+//! Two ways to judge the same verdicts. [`Nab`] is the score of the Numenta Anomaly Benchmark, which pays for early
+//! detection and tries every threshold; [`Events`] counts alerts and windows as a person on call would, at the thresholds of the
+//! pipeline. [`Spread`] says how far a figure would move with other keys of the same sort.
+
+mod events;
+mod labels;
+mod nab;
+mod report;
+mod spread;
+mod verdicts;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use tidewatch_dataflows::EventTime;
+
+pub use events::Events;
+pub use labels::{Label, Labels};
+pub use nab::{Nab, Profile, Worth};
+pub use report::{Report, Terms};
+pub use spread::{cross_validated, resampled, Spread};
+pub use verdicts::Verdicts;
+
+use crate::Error;
+
+/// What a detection says of one record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row {
+    /// When it was observed.
+    pub time: EventTime,
+    /// How anomalous it is; below all numbers where there is no score.
+    pub score: f64,
+    /// Whether the detection calls it an anomaly.
+    pub anomalous: bool,
+}
+
+/// What a detection says of a key, and when that was anomalous.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// The key, its parts with slashes between them.
+    pub key: String,
+    /// One per record, in time order.
+    pub rows: Vec<Row>,
+    /// The rows of each labelled window: in order, none empty, none overlapping.
+    pub windows: Vec<Range<usize>>,
+}
+
+impl Series {
+    /// The window that a row is in, by its number.
+    fn window_of(&self, row: usize) -> Option<usize> {
+        let window = self.windows.partition_point(|window| window.end <= row);
+        self.windows.get(window).filter(|found| found.contains(&row)).map(|_| window)
+    }
+}
+
+/// Finds the rows of each window; for each detection its series, in the order of their keys.
+///
+/// # Errors
+///
+/// [`Error::Usage`] if a label names a key of which nothing was said, or a time at which nothing was, or if windows of a
+/// key overlap.
+pub fn match_up(verdicts: Verdicts, labels: &Labels) -> Result<BTreeMap<String, Vec<Series>>, Error> {
+    let mut detections = BTreeMap::new();
+    for (detection, keys) in verdicts.into_detections() {
+        for label in labels.iter() {
+            if !keys.contains_key(&label.key) {
+                return Err(labels.refuse(label, "nothing was said of the key"));
+            }
+        }
+        let mut all = Vec::new();
+        for (key, rows) in keys {
+            let mut windows: Vec<Range<usize>> = Vec::new();
+            for label in labels.of(&key) {
+                let window = label.rows(&rows);
+                if window.is_empty() {
+                    return Err(labels.refuse(label, "nothing was said of the key at this time"));
+                }
+                if windows.last().is_some_and(|before| before.end > window.start) {
+                    return Err(labels.refuse(label, "overlaps the window before it"));
+                }
+                windows.push(window);
+            }
+            all.push(Series { key, rows, windows });
+        }
+        detections.insert(detection, all);
+    }
+    Ok(detections)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! `tidewatch evaluate`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::program::{tidewatch, Said};
+
+const LABELS: &str = "tests/data/nab/labels.csv";
+/// What another program that follows the benchmark's rules finds, in its three profiles: for the scores that are kept here,
+const FOUR: [f64; 3] = [50.136_807_368_773_03, 44.495_659_561_648_08, 53.424_538_245_848_69];
+/// and for those of all recordings, of three detectors.
+const ALL: [(&str, [f64; 3]); 3] = [
+    ("windowedGaussian", [36.710_211_845_987_2, 21.397_618_142_770_82, 45.172_744_062_105_98]),
+    ("randomCutForest", [51.996_845_837_164_18, 38.283_331_834_415_64, 60.980_353_365_127_03]),
+    ("knncad", [64.401_740_638_567_23, 50.436_948_625_613_2, 71.004_669_197_641_3]),
+];
+
+fn evaluate(arguments: &[&str]) -> Said {
+    tidewatch([&["evaluate"], arguments].concat())
+}
+
+/// The verdicts of a detector of the benchmark: its scores row by row, with the times of the recordings.
+fn verdicts_of(reference: &Path, recordings: &Path, prefix: &str) -> String {
+    let bytes = fs::read(reference).unwrap_or_else(|error| panic!("{}: {error}", reference.display()));
+    let mut text = String::new();
+    GzDecoder::new(&bytes[..]).read_to_string(&mut text).expect("it is compressed text");
+    let mut verdicts = String::new();
+    let mut times = (String::new(), Vec::new());
+    for line in text.lines().skip(1) {
+        let [file, row, score] = line.split(',').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        if times.0 != file {
+            let recording = fs::read_to_string(recordings.join(file)).expect("it is there");
+            let time = |line: &str| line[..19].replacen(' ', "T", 1);
+            times = (file.to_owned(), recording.lines().skip(1).map(time).collect());
+        }
+        let time = &times.1[row.parse::<usize>().expect("is a number")];
+        let _ = writeln!(
+            verdicts,
+            r#"{{"time":"{time}Z","key":{{"file":"{prefix}{file}"}},"detector":"it","score":{score},"anomalous":false}}"#
+        );
+    }
+    verdicts
+}
+
+fn assert_scores(expected: [f64; 3], verdicts: &str, labels: &Path) {
+    let folder = TempDir::new().expect("there is room for it");
+    let path = folder.path().join("verdicts.jsonl");
+    fs::write(&path, verdicts).expect("there is room for it");
+    let (path, labels) = (path.display().to_string(), labels.display().to_string());
+    let said = evaluate(&[&path, "--labels", &labels, "--json", "--samples", "10", "--splits", "2"]);
+    assert_eq!(Some(0), said.code, "{}", said.err);
+    let report: Value = serde_json::from_str(&said.out).expect("is JSON");
+    for (profile, expected) in ["standard", "reward_low_fp", "reward_low_fn"].iter().zip(expected) {
+        let found = report["nab"][profile]["score"].as_f64().expect("is a number");
+        assert!((found - expected).abs() < 1e-6, "{profile}: expected {expected}, found {found}");
+    }
+}
+
+/// By the benchmark's rules in another program, of the scores that are kept here.
+#[test]
+fn oracle_the_benchmarks_score_of_four_recordings() {
+    let folder = Path::new("tests/data/nab");
+    let verdicts = verdicts_of(&folder.join("reference_windowedGaussian.csv.gz"), folder, "tests/data/nab/");
+    assert_scores(FOUR, &verdicts, Path::new(LABELS));
+}
+
+/// The same for all recordings and three detectors; `NAB` names a folder with `data`, the references, and `labels.csv`.
+#[test]
+#[ignore = "needs the whole benchmark, in the folder that the variable NAB names"]
+fn oracle_the_benchmarks_score_of_all_recordings() {
+    let folder =
+        PathBuf::from(std::env::var_os("NAB").expect("the variable NAB names the benchmark's folder"));
+    for (detector, expected) in ALL {
+        let reference = folder.join(format!("reference_{detector}.csv.gz"));
+        assert_scores(
+            expected,
+            &verdicts_of(&reference, &folder.join("data"), ""),
+            &folder.join("labels.csv"),
+        );
+    }
+}
+
+#[test]
+fn a_pipeline_is_judged_without_its_sinks() {
+    let folder = TempDir::new().expect("there is room for it");
+    let text = fs::read_to_string("examples/nab.toml").expect("it is there");
+    let (file, out) = (folder.path().join("p.toml"), folder.path().join("out.jsonl"));
+    fs::write(&file, text.replace("${OUT:-anomalies.jsonl}", &out.display().to_string()))
+        .expect("there is room");
+    let file = file.display().to_string();
+    let said = evaluate(&[&file, "--labels", LABELS, "-w", "2", "--quiet"]);
+    assert_eq!((Some(0), ""), (said.code, &*said.err));
+    assert!(!out.exists(), "a sink was opened");
+    for part in [
+        "novel: 4 keys, 25651 records, 10 windows",
+        "unlikely: 4 keys, 25651 records, 10 windows",
+        "NAB standard",
+        "cross-validated",
+        "windows are found, after",
+        "per day and key",
+        "tests/data/nab/realKnownCause/nyc_taxi.csv",
+    ] {
+        assert!(said.out.contains(part), "{part} is not in\n{}", said.out);
+    }
+    let json = evaluate(&[&file, "--labels", LABELS, "--json"]).out;
+    let reports: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).expect("is JSON")).collect();
+    let [novel, unlikely] = &reports[..] else { panic!("{json}") };
+    assert_eq!(
+        ("novel", "unlikely"),
+        (novel["detector"].as_str().unwrap(), unlikely["detector"].as_str().unwrap())
+    );
+    assert_eq!(10, novel["events"]["windows"]);
+    assert_eq!(4, novel["by_key"].as_array().map_or(0, Vec::len));
+    let fixed = evaluate(&[&file, "--labels", LABELS, "--threshold", "1e12", "--json"]).out;
+    let report: Value = serde_json::from_str(fixed.lines().next().expect("there is one")).expect("is JSON");
+    assert_eq!(
+        (0.0, 0),
+        (report["nab"]["standard"]["score"].as_f64().unwrap(), report["events"]["alerts"].as_u64().unwrap())
+    );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let said = evaluate(&["examples/nab.toml", "--labels", "nowhere.csv"]);
+    let expected = "nowhere.csv: the file of labels cannot be read: No such file or directory (os error 2)\n";
+    assert_eq!((Some(2), expected), (said.code, &*said.err));
+    let said = evaluate(&["nowhere.jsonl", "--labels", LABELS]);
+    let expected =
+        "nowhere.jsonl: the file of verdicts cannot be read: No such file or directory (os error 2)\n";
+    assert_eq!((Some(2), expected), (said.code, &*said.err));
+    let said = evaluate(&["/dev/null", "--labels", LABELS]);
+    assert_eq!((Some(2), "/dev/null: there are no verdicts\n"), (said.code, &*said.err));
+}
