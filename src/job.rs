@@ -7,7 +7,7 @@ use tidewatch_connectors::format::{CsvEncoder, JsonEncoder, TableEncoder};
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::recording::{Play, Recorder, Recording};
 use tidewatch_connectors::{Control, Ingested, Input, Schema, Sink};
-use tidewatch_dataflows::logic::{DynLogic, Selection, Threshold, Verdict};
+use tidewatch_dataflows::logic::{Calibrate, DynLogic, Selection, Threshold, Verdict};
 use tidewatch_dataflows::operators::{Eager, Keyed, Limits};
 use tidewatch_dataflows::{pipelines, EventTime, Logic, Name, Record};
 use timely::dataflow::operators::vec::{Filter, Map};
@@ -387,7 +387,14 @@ impl Job {
             let selection = Selection { name: detect.name.as_str().into(), values: values.collect() };
             let threshold = Threshold::new(detect.threshold, detect.clear)?;
             let threshold = if all { threshold.and_normal() } else { threshold };
-            detections.push((info.construct)(&detect.params, selection)?.then(threshold).erased());
+            let mut detection = (info.construct)(&detect.params, selection)?;
+            if let Some(dead_band) = detect.dead_band {
+                detection = detection.then(dead_band).erased();
+            }
+            if let Some(warmup) = detect.calibrate {
+                detection = detection.then(Calibrate::new(warmup)?).erased();
+            }
+            detections.push(detection.then(threshold).erased());
         }
         let logic = pipelines::compose(steps, detections);
         Ok(match within {

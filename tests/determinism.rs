@@ -121,6 +121,13 @@ name = "change"
 detector = "rate-of-change"
 threshold = 100
 [[detect]]
+name = "rare"
+detector = "ewma-z"
+params = { warmup = 5 }
+dead_band_fraction = 0.05
+calibrate = 20
+threshold = 0.95
+[[detect]]
 name = "silent"
 detector = "no-record"
 params = { after = "150ms" }
@@ -128,7 +135,7 @@ threshold = 0
 "#;
     let report = attack(Attack::pipeline(&text).snapshotting());
     let anomalies = report.lines("anomalies").iter().map(|line| String::from_utf8_lossy(line).into_owned());
-    for name in ["z", "change", "silent"] {
+    for name in ["z", "change", "rare", "silent"] {
         assert!(anomalies.clone().any(|line| line.contains(&format!("\"{name}\""))), "{name}");
     }
 }

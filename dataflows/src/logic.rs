@@ -1,5 +1,7 @@
 //! What runs per key: pure state machines that compose.
 
+mod calibrate;
+mod dead_band;
 mod detect;
 #[cfg(test)]
 pub(crate) mod drive;
@@ -15,6 +17,8 @@ use crate::pipelines::OperatorInfo;
 use crate::state::StateError;
 use crate::EventTime;
 
+pub use calibrate::{Calibrate, Calibration};
+pub use dead_band::DeadBand;
 pub use detect::{Detect, Selection, Verdict};
 pub use erased::{AnyState, DynLogic, ErasedLogic};
 

@@ -1,6 +1,6 @@
 //! `[[detect]]`.
 
-use tidewatch_dataflows::logic::{Selection, Threshold};
+use tidewatch_dataflows::logic::{Calibrate, DeadBand, Selection, Threshold};
 use tidewatch_dataflows::params::Parameter;
 
 use super::item::{Item, Text};
@@ -33,8 +33,18 @@ fn detection(
     let detector = table.require("detector", "what scores the records, as in \"ewma-z\"");
     let params = table.take("params");
     let chosen = chosen(reader, &mut table);
+    let dead_band = dead_band(&mut table);
+    let calibrate = table.take(Calibrate::CALIBRATE.name).map(|item| calibrate(&item)).transpose();
     let threshold = table.require(Threshold::THRESHOLD.name, Threshold::THRESHOLD.doc);
-    let threshold = threshold.and_then(|item| item.number(&Threshold::THRESHOLD));
+    let threshold = threshold.and_then(|item| {
+        let threshold = item.number(&Threshold::THRESHOLD)?;
+        match calibrate {
+            Ok(Some(_)) if threshold > 1.0 => {
+                Err(item.fault("\"threshold\" must not be above 1, which no calibrated score exceeds"))
+            }
+            _ => Ok(threshold),
+        }
+    });
     let clear = clear(table.take(CLEAR.name), threshold);
     let finished = table.finish();
 
@@ -60,9 +70,27 @@ fn detection(
         detector: info.name.to_owned(),
         params: given.params,
         values: values.into_iter().map(|(index, _)| index).collect(),
+        dead_band: dead_band?,
+        calibrate: calibrate?,
         threshold: threshold?,
         clear: clear?,
     })
+}
+
+fn calibrate(item: &Item<'_>) -> Checked<u32> {
+    let (_, value) = item.check(&Calibrate::CALIBRATE)?;
+    Ok(u32::try_from(&value).expect("it was checked"))
+}
+
+fn dead_band(table: &mut Table<'_>) -> Checked<Option<DeadBand>> {
+    let (absolute, fraction) = (table.take(DeadBand::ABSOLUTE.name), table.take(DeadBand::FRACTION.name));
+    if absolute.is_none() && fraction.is_none() {
+        return Ok(None);
+    }
+    let number = |item: Option<Item<'_>>, parameter| item.map_or(Ok(0.0), |item| item.number(parameter));
+    let (absolute, fraction) = (number(absolute, &DeadBand::ABSOLUTE), number(fraction, &DeadBand::FRACTION));
+    let (absolute, fraction) = (absolute?, fraction?);
+    Ok(Some(DeadBand::new(absolute, fraction).expect("both were checked")))
 }
 
 fn clear(item: Option<Item<'_>>, threshold: Checked<f64>) -> Checked<f64> {

@@ -3,6 +3,7 @@
 use tidewatch_connectors::format::Framing;
 use tidewatch_connectors::ingest::Quarantine;
 use tidewatch_connectors::Schema;
+use tidewatch_dataflows::logic::DeadBand;
 use tidewatch_dataflows::params::{Params, Value};
 use tidewatch_dataflows::Span;
 
@@ -188,6 +189,10 @@ pub struct DetectSpec {
     pub params: Params,
     /// The values that it reads: indexes into [`SourceSpec::values`], at least one.
     pub values: Vec<usize>,
+    /// What scores 0 because it is near what was expected, if anything does.
+    pub dead_band: Option<DeadBand>,
+    /// After how many scores of a key each is replaced by one minus its tail probability, if it is.
+    pub calibrate: Option<u32>,
     /// The score from which a key is anomalous.
     pub threshold: f64,
     /// The score below which it no longer is; at most `threshold`.
