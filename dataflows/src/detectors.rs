@@ -6,6 +6,7 @@ mod gaussian;
 mod info;
 #[cfg(test)]
 mod laws;
+mod page_hinkley;
 mod range;
 mod rate;
 
@@ -21,6 +22,7 @@ pub use bounds::Bounds;
 pub use ewma::EwmaZ;
 pub use gaussian::WindowedGaussian;
 pub use info::{Construct, DetectorInfo};
+pub use page_hinkley::{Direction, PageHinkley};
 pub use range::RunningRange;
 pub use rate::RateOfChange;
 
@@ -101,6 +103,7 @@ pub fn built_in() -> Catalogue<DetectorInfo> {
     let infos = [
         Bounds::info(),
         EwmaZ::info(),
+        PageHinkley::info(),
         RateOfChange::info(),
         RunningRange::info(),
         WindowedGaussian::info(),

@@ -1,6 +1,7 @@
 //! `oracle_*`: detectors agree with implementations that others keep, whose results `tests/oracles/regenerate` writes.
 
 mod nab;
+mod page_hinkley;
 
 use std::collections::BTreeMap;
 use std::path::Path;
