@@ -1,5 +1,6 @@
 //! Detectors: state machines that score one key's records in time order. They know no timely and no clock.
 
+mod adwin;
 mod bounds;
 mod ewma;
 mod gaussian;
@@ -18,6 +19,7 @@ use crate::logic::Silence;
 use crate::params::{Kind, Literal, Parameter};
 use crate::EventTime;
 
+pub use adwin::Adwin;
 pub use bounds::Bounds;
 pub use ewma::EwmaZ;
 pub use gaussian::WindowedGaussian;
@@ -101,6 +103,7 @@ impl Score {
 /// The detectors that are built in.
 pub fn built_in() -> Catalogue<DetectorInfo> {
     let infos = [
+        Adwin::info(),
         Bounds::info(),
         EwmaZ::info(),
         PageHinkley::info(),

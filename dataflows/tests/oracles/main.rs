@@ -1,5 +1,6 @@
 //! `oracle_*`: detectors agree with implementations that others keep, whose results `tests/oracles/regenerate` writes.
 
+mod adwin;
 mod nab;
 mod page_hinkley;
 
@@ -15,9 +16,14 @@ impl Row {
         self.optional(column).unwrap_or_else(|| panic!("column {column} is empty"))
     }
 
+    /// The text in a column.
+    fn text(&self, column: &str) -> &str {
+        self.0.get(column).unwrap_or_else(|| panic!("there is no column {column}"))
+    }
+
     /// The number in a column, if there is one.
     fn optional(&self, column: &str) -> Option<f64> {
-        let text = self.0.get(column).unwrap_or_else(|| panic!("there is no column {column}"));
+        let text = self.text(column);
         (!text.is_empty())
             .then(|| text.parse().unwrap_or_else(|_| panic!("{column} is not a number: {text:?}")))
     }
