@@ -4,6 +4,7 @@ mod adwin;
 mod bounds;
 mod ewma;
 mod gaussian;
+mod holt_winters;
 mod info;
 #[cfg(test)]
 mod laws;
@@ -16,13 +17,14 @@ use serde::Serialize;
 
 use crate::catalogue::Catalogue;
 use crate::logic::Silence;
-use crate::params::{Kind, Literal, Parameter};
+use crate::params::{Kind, Literal, Parameter, Range};
 use crate::EventTime;
 
 pub use adwin::Adwin;
 pub use bounds::Bounds;
 pub use ewma::EwmaZ;
 pub use gaussian::WindowedGaussian;
+pub use holt_winters::HoltWinters;
 pub use info::{Construct, DetectorInfo};
 pub use page_hinkley::{Direction, PageHinkley};
 pub use range::RunningRange;
@@ -40,6 +42,12 @@ const WARMUP: Parameter = Parameter::with_default(
     Kind::Integer(1, u32::MAX as i64),
     Literal::Integer(WARMUP_RECORDS as i64),
     "records before the first score",
+);
+const CLIP: Parameter = Parameter::with_default(
+    "clip",
+    Kind::Number(Range { from: 0.0, to: 1000.0, open: false }),
+    Literal::Number(4.0),
+    "deviations beyond which a value is learned as if it were no further away; 0 learns all values whole",
 );
 
 /// An online anomaly detector over one key's records.
@@ -106,6 +114,7 @@ pub fn built_in() -> Catalogue<DetectorInfo> {
         Adwin::info(),
         Bounds::info(),
         EwmaZ::info(),
+        HoltWinters::info(),
         PageHinkley::info(),
         RateOfChange::info(),
         RunningRange::info(),

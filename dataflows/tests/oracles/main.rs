@@ -1,6 +1,7 @@
 //! `oracle_*`: detectors agree with implementations that others keep, whose results `tests/oracles/regenerate` writes.
 
 mod adwin;
+mod holt_winters;
 mod nab;
 mod page_hinkley;
 
