@@ -11,6 +11,7 @@ mod laws;
 mod page_hinkley;
 mod range;
 mod rate;
+mod seasonal;
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -29,6 +30,7 @@ pub use info::{Construct, DetectorInfo};
 pub use page_hinkley::{Direction, PageHinkley};
 pub use range::RunningRange;
 pub use rate::RateOfChange;
+pub use seasonal::{Season, Seasonal};
 
 /// The score of a value that differs, where differences are measured in a unit that is 0.
 const BEYOND_MEASURE: f64 = 1e9;
@@ -118,6 +120,7 @@ pub fn built_in() -> Catalogue<DetectorInfo> {
         PageHinkley::info(),
         RateOfChange::info(),
         RunningRange::info(),
+        Seasonal::info(),
         WindowedGaussian::info(),
         Silence::info(),
     ];

@@ -4,6 +4,7 @@ mod adwin;
 mod holt_winters;
 mod nab;
 mod page_hinkley;
+mod seasonal;
 
 use std::collections::BTreeMap;
 use std::path::Path;
