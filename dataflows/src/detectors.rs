@@ -12,6 +12,7 @@ mod page_hinkley;
 mod range;
 mod rate;
 mod seasonal;
+mod welford;
 
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -31,6 +32,7 @@ pub use page_hinkley::{Direction, PageHinkley};
 pub use range::RunningRange;
 pub use rate::RateOfChange;
 pub use seasonal::{Season, Seasonal};
+pub use welford::WelfordZ;
 
 /// The score of a value that differs, where differences are measured in a unit that is 0.
 const BEYOND_MEASURE: f64 = 1e9;
@@ -121,6 +123,7 @@ pub fn built_in() -> Catalogue<DetectorInfo> {
         RateOfChange::info(),
         RunningRange::info(),
         Seasonal::info(),
+        WelfordZ::info(),
         WindowedGaussian::info(),
         Silence::info(),
     ];
