@@ -5,6 +5,7 @@ mod bounds;
 mod ewma;
 mod gaussian;
 mod holt_winters;
+mod hampel;
 mod info;
 #[cfg(test)]
 mod laws;
@@ -27,6 +28,7 @@ pub use bounds::Bounds;
 pub use ewma::EwmaZ;
 pub use gaussian::WindowedGaussian;
 pub use holt_winters::HoltWinters;
+pub use hampel::Hampel;
 pub use info::{Construct, DetectorInfo};
 pub use page_hinkley::{Direction, PageHinkley};
 pub use range::RunningRange;
@@ -120,6 +122,7 @@ pub fn built_in() -> Catalogue<DetectorInfo> {
         EwmaZ::info(),
         HoltWinters::info(),
         PageHinkley::info(),
+        Hampel::info(),
         RateOfChange::info(),
         RunningRange::info(),
         Seasonal::info(),

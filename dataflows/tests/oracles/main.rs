@@ -2,6 +2,7 @@
 
 mod adwin;
 mod holt_winters;
+mod hampel;
 mod moments;
 mod nab;
 mod page_hinkley;
