@@ -10,6 +10,7 @@ mod info;
 #[cfg(test)]
 mod laws;
 mod page_hinkley;
+mod quantiles;
 mod range;
 mod rate;
 mod seasonal;
@@ -31,6 +32,7 @@ pub use holt_winters::HoltWinters;
 pub use hampel::Hampel;
 pub use info::{Construct, DetectorInfo};
 pub use page_hinkley::{Direction, PageHinkley};
+pub use quantiles::QuantileBands;
 pub use range::RunningRange;
 pub use rate::RateOfChange;
 pub use seasonal::{Season, Seasonal};
@@ -123,6 +125,7 @@ pub fn built_in() -> Catalogue<DetectorInfo> {
         HoltWinters::info(),
         PageHinkley::info(),
         Hampel::info(),
+        QuantileBands::info(),
         RateOfChange::info(),
         RunningRange::info(),
         Seasonal::info(),

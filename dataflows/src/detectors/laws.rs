@@ -102,6 +102,17 @@ proptest! {
         for (name, score) in at_least.into_iter().chain([("rate-of-change", 1e9)]) {
         let at_least = [("ewma-z", 4.0), ("running-range", 0.1), ("static", 1.0), ("windowed-gaussian", 0.9999)];
         for (name, score) in at_least.into_iter().chain([("hampel", 1e9), ("rate-of-change", 1e9), ("welford-z", 1e9)]) {
+        let at_least = [
+            ("ewma-z", 4.0),
+            ("hampel", 1e9),
+            ("quantile-bands", 1e9),
+            ("rate-of-change", 1e9),
+            ("running-range", 0.1),
+            ("static", 1.0),
+            ("welford-z", 1e9),
+            ("windowed-gaussian", 0.9999),
+        ];
+        for (name, score) in at_least {
             let all = verdicts(built_in().get(name).unwrap(), &records, &[]);
             let (_, last) = all.last().unwrap();
             prop_assert!(last.score.is_some_and(|found| found >= score), "{} says {:?}", name, last);

@@ -7,6 +7,7 @@ mod moments;
 mod nab;
 mod page_hinkley;
 mod seasonal;
+mod quantile_bands;
 
 use std::collections::BTreeMap;
 use std::path::Path;
