@@ -2,6 +2,7 @@
 
 mod adwin;
 mod bounds;
+mod entropy;
 mod ewma;
 mod gaussian;
 mod holt_winters;
@@ -26,6 +27,7 @@ use crate::EventTime;
 
 pub use adwin::Adwin;
 pub use bounds::Bounds;
+pub use entropy::EntropyNovelty;
 pub use ewma::EwmaZ;
 pub use gaussian::WindowedGaussian;
 pub use holt_winters::HoltWinters;
@@ -121,6 +123,7 @@ pub fn built_in() -> Catalogue<DetectorInfo> {
     let infos = [
         Adwin::info(),
         Bounds::info(),
+        EntropyNovelty::info(),
         EwmaZ::info(),
         HoltWinters::info(),
         PageHinkley::info(),
