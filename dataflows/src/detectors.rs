@@ -2,6 +2,7 @@
 
 mod adwin;
 mod bounds;
+mod discord;
 mod entropy;
 mod ewma;
 mod gaussian;
@@ -27,6 +28,7 @@ use crate::EventTime;
 
 pub use adwin::Adwin;
 pub use bounds::Bounds;
+pub use discord::Discord;
 pub use entropy::EntropyNovelty;
 pub use ewma::EwmaZ;
 pub use gaussian::WindowedGaussian;
@@ -123,6 +125,7 @@ pub fn built_in() -> Catalogue<DetectorInfo> {
     let infos = [
         Adwin::info(),
         Bounds::info(),
+        Discord::info(),
         EntropyNovelty::info(),
         EwmaZ::info(),
         HoltWinters::info(),

@@ -114,7 +114,7 @@ proptest! {
         ];
         for (name, score) in at_least {
         let at_least = [("ewma-z", 4.0), ("running-range", 0.1), ("static", 1.0), ("windowed-gaussian", 0.9999)];
-        let most = ["entropy-novelty", "rate-of-change"].map(|name| (name, 1e9));
+        let most = ["discord", "entropy-novelty", "rate-of-change"].map(|name| (name, 1e9));
         for (name, score) in at_least.into_iter().chain(most) {
             let all = verdicts(built_in().get(name).unwrap(), &records, &[]);
             let (_, last) = all.last().unwrap();

@@ -4,6 +4,7 @@ mod adwin;
 mod holt_winters;
 mod hampel;
 mod moments;
+mod discord;
 mod entropy_novelty;
 mod nab;
 mod page_hinkley;
