@@ -6,8 +6,8 @@ mod discord;
 mod entropy;
 mod ewma;
 mod gaussian;
-mod holt_winters;
 mod hampel;
+mod holt_winters;
 mod info;
 #[cfg(test)]
 mod laws;
@@ -32,8 +32,8 @@ pub use discord::Discord;
 pub use entropy::EntropyNovelty;
 pub use ewma::EwmaZ;
 pub use gaussian::WindowedGaussian;
-pub use holt_winters::HoltWinters;
 pub use hampel::Hampel;
+pub use holt_winters::HoltWinters;
 pub use info::{Construct, DetectorInfo};
 pub use page_hinkley::{Direction, PageHinkley};
 pub use quantiles::QuantileBands;
@@ -128,9 +128,9 @@ pub fn built_in() -> Catalogue<DetectorInfo> {
         Discord::info(),
         EntropyNovelty::info(),
         EwmaZ::info(),
+        Hampel::info(),
         HoltWinters::info(),
         PageHinkley::info(),
-        Hampel::info(),
         QuantileBands::info(),
         RateOfChange::info(),
         RunningRange::info(),

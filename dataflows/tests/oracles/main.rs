@@ -1,15 +1,15 @@
 //! `oracle_*`: detectors agree with implementations that others keep, whose results `tests/oracles/regenerate` writes.
 
 mod adwin;
-mod holt_winters;
-mod hampel;
-mod moments;
 mod discord;
 mod entropy_novelty;
+mod hampel;
+mod holt_winters;
+mod moments;
 mod nab;
 mod page_hinkley;
-mod seasonal;
 mod quantile_bands;
+mod seasonal;
 
 use std::collections::BTreeMap;
 use std::path::Path;
