@@ -2,6 +2,7 @@
 
 mod adwin;
 mod bounds;
+mod cusum;
 mod discord;
 mod entropy;
 mod ewma;
@@ -28,6 +29,7 @@ use crate::EventTime;
 
 pub use adwin::Adwin;
 pub use bounds::Bounds;
+pub use cusum::Cusum;
 pub use discord::Discord;
 pub use entropy::EntropyNovelty;
 pub use ewma::EwmaZ;
@@ -125,6 +127,7 @@ pub fn built_in() -> Catalogue<DetectorInfo> {
     let infos = [
         Adwin::info(),
         Bounds::info(),
+        Cusum::info(),
         Discord::info(),
         EntropyNovelty::info(),
         EwmaZ::info(),

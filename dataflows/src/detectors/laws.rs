@@ -100,6 +100,7 @@ proptest! {
         }
         let as_can_be = [
             "adwin",
+            "cusum",
             "discord",
             "entropy-novelty",
             "hampel",

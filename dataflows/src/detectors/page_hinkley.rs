@@ -66,7 +66,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    fn named(name: &str) -> Self {
+    pub(super) fn named(name: &str) -> Self {
         match name {
             "up" => Self::Up,
             "down" => Self::Down,
@@ -75,7 +75,7 @@ impl Direction {
     }
 
     /// What speaks for a change, of what speaks for each.
-    fn of(self, rise: f64, fall: f64) -> f64 {
+    pub(super) fn of(self, rise: f64, fall: f64) -> f64 {
         match self {
             Self::Both => rise.max(fall),
             Self::Up => rise,
@@ -102,7 +102,7 @@ const ALPHA: Parameter = Parameter::with_default(
     Literal::Number(1.0),
     "how much of each sum is kept from record to record",
 );
-const MODE: Parameter = Parameter::with_default(
+pub(super) const MODE: Parameter = Parameter::with_default(
     "mode",
     Kind::Choice(&["both", "up", "down"]),
     Literal::Text("both"),

@@ -17,12 +17,12 @@ pub use self::calendar::Season;
 ///
 /// Each slot has a mean and a variance of its own, after Finch (2009), *Incremental calculation of weighted mean and
 /// variance*, equations 124 and 143: the n-th value weighs the greater of `1/n` and `alpha`. The deviation is that of a
-/// sample, `variance n / (n - 1)`, moderated as in Smyth (2004), *Linear models and empirical Bayes methods for assessing
-/// differential expression in microarray experiments*, since that of few values is often much too small: with the mean
-/// variance within all slots, `common`,
+/// sample, but since that of few values is often much too small, it is moderated by the mean variance within all slots,
+/// `common`, as in Smyth (2004), *Linear models and empirical Bayes methods for assessing differential expression in
+/// microarray experiments*:
 ///
 /// ```text
-/// deviation² = (prior common + (n - 1) variance n / (n - 1)) / (prior + n - 1)
+/// deviation² = (prior common + n variance) / (prior + n - 1)
 /// ```
 ///
 /// A slot of fewer than 3 records takes mean and deviation of all records alike, so that no season needs to pass before
@@ -351,8 +351,9 @@ mod tests {
     fn the_common_variance_is_that_within_the_slots_by_their_degrees_of_freedom() {
         let detector = Seasonal::new(Season::HourOfDay, "UTC").unwrap().learning(0.0, 0.0, 0.0).unwrap();
         let mut state = detector.start(0);
-        let records = hours(24 * 9 + 7);
-        records.iter().for_each(|(time, value)| drop(detector.score(&mut state, *time, &[*value])));
+        for (time, value) in hours(24 * 9 + 7) {
+            detector.score(&mut state, time, &[value]);
+        }
         let squares: f64 = state.slots.iter().map(|slot| slot.variance * f64::from(slot.records)).sum();
         let degrees: u32 = state.slots.iter().map(|slot| slot.records - 1).sum();
         assert_eq!(degrees, state.common.records);

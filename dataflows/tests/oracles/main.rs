@@ -1,6 +1,7 @@
 //! `oracle_*`: detectors agree with implementations that others keep, whose results `tests/oracles/regenerate` writes.
 
 mod adwin;
+mod cusum;
 mod discord;
 mod entropy_novelty;
 mod hampel;
