@@ -60,6 +60,7 @@ pub fn registry() -> Registry {
         name: "stuck",
         summary: "values that no longer change",
         score: "records in a row with the same value",
+        threshold: None,
         multivariate: false,
         parameters: vec![TOLERANCE],
         cost: "O(1)",

@@ -7,7 +7,7 @@ use tidewatch_connectors::format::{CsvEncoder, JsonEncoder, TableEncoder};
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::recording::{Play, Recorder, Recording};
 use tidewatch_connectors::{Control, Ingested, Input, Schema, Sink};
-use tidewatch_dataflows::logic::{Calibrate, DynLogic, Selection, Threshold, Verdict};
+use tidewatch_dataflows::logic::{Calibrate, CoolDown, DynLogic, Selection, Threshold, Verdict};
 use tidewatch_dataflows::operators::{Eager, Keyed, Limits};
 use tidewatch_dataflows::{pipelines, EventTime, Logic, Name, Record};
 use timely::dataflow::operators::vec::{Filter, Map};
@@ -393,6 +393,9 @@ impl Job {
             }
             if let Some(warmup) = detect.calibrate {
                 detection = detection.then(Calibrate::new(warmup)?).erased();
+            }
+            if detect.cool_down > 0 {
+                detection = detection.then(CoolDown::new(detect.cool_down)?).erased();
             }
             detections.push(detection.then(threshold).erased());
         }

@@ -126,6 +126,7 @@ detector = "ewma-z"
 params = { warmup = 5 }
 dead_band_fraction = 0.05
 calibrate = 20
+cool_down = 5
 threshold = 0.95
 [[detect]]
 name = "silent"

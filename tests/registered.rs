@@ -63,6 +63,7 @@ fn registry(sink: &MemorySink) -> Registry {
         name: "largest",
         summary: "large values",
         score: "the largest value",
+        threshold: None,
         multivariate: true,
         parameters: vec![],
         cost: "O(1)",

@@ -1,6 +1,7 @@
 //! Detectors: state machines that score one key's records in time order. They know no timely and no clock.
 
 mod adwin;
+mod auto;
 mod bounds;
 mod cusum;
 mod discord;
@@ -28,6 +29,7 @@ use crate::params::{Kind, Literal, Parameter, Range};
 use crate::EventTime;
 
 pub use adwin::Adwin;
+pub use auto::Auto;
 pub use bounds::Bounds;
 pub use cusum::Cusum;
 pub use discord::Discord;
@@ -126,6 +128,7 @@ impl Score {
 pub fn built_in() -> Catalogue<DetectorInfo> {
     let infos = [
         Adwin::info(),
+        Auto::info(),
         Bounds::info(),
         Cusum::info(),
         Discord::info(),

@@ -1,6 +1,7 @@
 //! What runs per key: pure state machines that compose.
 
 mod calibrate;
+mod cool_down;
 mod dead_band;
 mod detect;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use crate::state::StateError;
 use crate::EventTime;
 
 pub use calibrate::{Calibrate, Calibration};
+pub use cool_down::{CoolDown, Warm};
 pub use dead_band::DeadBand;
 pub use detect::{Detect, Selection, Verdict};
 pub use erased::{AnyState, DynLogic, ErasedLogic};

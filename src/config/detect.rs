@@ -1,6 +1,6 @@
 //! `[[detect]]`.
 
-use tidewatch_dataflows::logic::{Calibrate, DeadBand, Selection, Threshold};
+use tidewatch_dataflows::logic::{Calibrate, CoolDown, DeadBand, Selection, Threshold};
 use tidewatch_dataflows::params::Parameter;
 
 use super::item::{Item, Text};
@@ -34,21 +34,24 @@ fn detection(
     let params = table.take("params");
     let chosen = chosen(reader, &mut table);
     let dead_band = dead_band(&mut table);
-    let calibrate = table.take(Calibrate::CALIBRATE.name).map(|item| calibrate(&item)).transpose();
-    let threshold = table.require(Threshold::THRESHOLD.name, Threshold::THRESHOLD.doc);
-    let threshold = threshold.and_then(|item| {
-        let threshold = item.number(&Threshold::THRESHOLD)?;
-        match calibrate {
-            Ok(Some(_)) if threshold > 1.0 => {
-                Err(item.fault("\"threshold\" must not be above 1, which no calibrated score exceeds"))
-            }
-            _ => Ok(threshold),
-        }
-    });
-    let clear = clear(table.take(CLEAR.name), threshold);
+    let calibrate = records(&mut table, &Calibrate::CALIBRATE);
+    let cool_down = records(&mut table, &CoolDown::RECORDS);
+    let threshold = table.take(Threshold::THRESHOLD.name);
+    let clear = table.take(CLEAR.name);
     let finished = table.finish();
 
     let info = detector.and_then(|item| item.lookup("detector", &reader.registry.detectors));
+    let usual = info.as_ref().ok().and_then(|(info, _)| info.threshold);
+    let is_calibrated = matches!(calibrate, Ok(Some(_)));
+    let threshold = match (threshold, usual) {
+        (Some(item), _) => read_threshold(&item, is_calibrated),
+        (None, Some(usual)) if !is_calibrated => Ok(usual),
+        (None, _) => {
+            let Parameter { name, doc, .. } = Threshold::THRESHOLD;
+            Err(reader.fault(at, format!("missing \"{name}\" in [[detect]]: {doc}")))
+        }
+    };
+    let clear = clear.map_or(threshold, |item| read_clear(&item, threshold));
     let given = info.and_then(|(info, written)| {
         let name = format!("detector {written:?}");
         Owner { name, word: "parameter", declared: &info.parameters }.read(reader, params, at)
@@ -72,14 +75,17 @@ fn detection(
         values: values.into_iter().map(|(index, _)| index).collect(),
         dead_band: dead_band?,
         calibrate: calibrate?,
+        cool_down: cool_down?.unwrap_or(0),
         threshold: threshold?,
         clear: clear?,
     })
 }
 
-fn calibrate(item: &Item<'_>) -> Checked<u32> {
-    let (_, value) = item.check(&Calibrate::CALIBRATE)?;
-    Ok(u32::try_from(&value).expect("it was checked"))
+/// A number of records, if it is given.
+fn records(table: &mut Table<'_>, parameter: &Parameter) -> Checked<Option<u32>> {
+    let Some(item) = table.take(parameter.name) else { return Ok(None) };
+    let (_, value) = item.check(parameter)?;
+    Ok(Some(u32::try_from(&value).expect("it was checked")))
 }
 
 fn dead_band(table: &mut Table<'_>) -> Checked<Option<DeadBand>> {
@@ -93,8 +99,15 @@ fn dead_band(table: &mut Table<'_>) -> Checked<Option<DeadBand>> {
     Ok(Some(DeadBand::new(absolute, fraction).expect("both were checked")))
 }
 
-fn clear(item: Option<Item<'_>>, threshold: Checked<f64>) -> Checked<f64> {
-    let Some(item) = item else { return threshold };
+fn read_threshold(item: &Item<'_>, is_calibrated: bool) -> Checked<f64> {
+    let threshold = item.number(&Threshold::THRESHOLD)?;
+    if is_calibrated && threshold > 1.0 {
+        return Err(item.fault("\"threshold\" must not be above 1, which no calibrated score exceeds"));
+    }
+    Ok(threshold)
+}
+
+fn read_clear(item: &Item<'_>, threshold: Checked<f64>) -> Checked<f64> {
     let clear = item.number(&CLEAR)?;
     if clear <= threshold? {
         return Ok(clear);

@@ -193,6 +193,8 @@ pub struct DetectSpec {
     pub dead_band: Option<DeadBand>,
     /// After how many scores of a key each is replaced by one minus its tail probability, if it is.
     pub calibrate: Option<u32>,
+    /// How many records before it a score must be above, or it becomes 0; 0 lets all pass.
+    pub cool_down: u32,
     /// The score from which a key is anomalous.
     pub threshold: f64,
     /// The score below which it no longer is; at most `threshold`.

@@ -65,6 +65,7 @@ fn main() -> ExitCode {
             name: "touchy",
             summary: "values, except one",
             score: "the value",
+            threshold: None,
             multivariate: false,
             parameters: vec![],
             cost: "O(1)",

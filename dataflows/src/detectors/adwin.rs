@@ -135,6 +135,7 @@ impl Adwin {
             name: "adwin",
             summary: "changes of the mean over a window that reaches back to the last one",
             score: "distance of the means before and after, in what chance explains; a change above 1",
+            threshold: Some(1.0),
             multivariate: false,
             parameters: vec![DELTA, RANGE, CLOCK, MAX_BUCKETS, MIN_WINDOW, WARMUP],
             cost: "O(1), and O(max_buckets log window) at a check",

@@ -57,6 +57,7 @@ impl Bounds {
             name: "static",
             summary: "values beyond fixed bounds",
             score: "0 within the bounds, 1 + distance beyond them; an anomaly from 1",
+            threshold: Some(1.0),
             multivariate: false,
             parameters: vec![MIN, MAX],
             cost: "O(1)",

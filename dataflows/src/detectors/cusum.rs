@@ -94,6 +94,7 @@ impl Cusum {
             name: "cusum",
             summary: "changes from a mean that is known, by cumulative sums (CUSUM)",
             score: "cumulative distance from the target, in thresholds; a change above 1",
+            threshold: Some(1.0),
             multivariate: false,
             parameters: vec![TARGET, DEVIATION, DELTA, THRESHOLD, MODE],
             cost: "O(1)",

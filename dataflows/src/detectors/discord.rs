@@ -100,6 +100,7 @@ impl Discord {
             name: "discord",
             summary: "shapes that resemble none before them",
             score: "distance from the nearest earlier shape, over the mean of such distances; usually an anomaly from 3",
+            threshold: Some(3.0),
             multivariate: false,
             parameters: vec![LENGTH, HISTORY, RELATIVE, WARMUP],
             cost: "O(history × length)",
@@ -110,6 +111,21 @@ impl Discord {
                 Ok(detector.relative(params.value("relative")).warmup(params.value("warmup")))
             }),
         }
+    }
+
+    /// Learns a value; the distance of the subsequence that it completes from its nearest neighbour, if there is one.
+    pub(super) fn learn(&self, state: &mut DiscordState, value: f64) -> Option<f64> {
+        if state.values.len() == self.history {
+            // A short move: to compare with all of them takes far longer.
+            state.values.remove(0);
+            state.scales.remove(0);
+        }
+        state.values.push(value);
+        if state.values.len() < self.length {
+            return None;
+        }
+        state.scales.push(scale(&state.values[state.values.len() - self.length..]));
+        self.distance(state)
     }
 
     /// The distance of the last subsequence from its nearest neighbour, if there is an earlier one.
@@ -229,17 +245,7 @@ impl Detector for Discord {
             return scored(BEYOND_MEASURE);
         }
         state.records = state.records.saturating_add(1);
-        if state.values.len() == self.history {
-            // A short move: to compare with all of them takes far longer.
-            state.values.remove(0);
-            state.scales.remove(0);
-        }
-        state.values.push(value);
-        if state.values.len() < self.length {
-            return Score::WARMING;
-        }
-        state.scales.push(scale(&state.values[state.values.len() - self.length..]));
-        let Some(distance) = self.distance(state) else { return Score::WARMING };
+        let Some(distance) = self.learn(state, value) else { return Score::WARMING };
         let score = match () {
             () if !self.relative || distance == 0.0 => distance,
             () => (distance / state.mean).min(BEYOND_MEASURE),

@@ -99,6 +99,7 @@ impl EntropyNovelty {
             name: "entropy-novelty",
             summary: "windows whose values are mixed as never before",
             score: "distance of the entropy beyond all entropies so far, in widths of their range; an anomaly above 0",
+            threshold: None,
             multivariate: false,
             parameters: vec![BINS, WINDOW, FREEZE, WARMUP],
             cost: "O(bins)",
@@ -111,11 +112,33 @@ impl EntropyNovelty {
         }
     }
 
+    /// Learns a value; how new the entropy of the window is that it completes, once one is full.
+    pub(super) fn novelty(&self, state: &mut EntropyState, value: f64) -> Option<Novelty> {
+        state.learn(value, self);
+        if state.values.len() < self.window {
+            return None;
+        }
+        let entropy = self.entropy(&state.counts);
+        let distance = (state.least - entropy).max(entropy - state.greatest);
+        let width = state.greatest - state.least;
+        state.least = state.least.min(entropy);
+        state.greatest = state.greatest.max(entropy);
+        Some(Novelty { distance: if distance <= SAME { 0.0 } else { distance }, width })
+    }
+
     /// The entropy of a full window.
     fn entropy(&self, counts: &[u32]) -> f64 {
         let sum: f64 = counts.iter().map(|count| self.terms[*count as usize]).sum();
         (self.terms[self.window] - sum) / self.window as f64
     }
+}
+
+/// How new an entropy is.
+pub(super) struct Novelty {
+    /// How far it lies beyond all entropies before it; infinite if there is none, and 0 between them.
+    pub(super) distance: f64,
+    /// The width of their range.
+    pub(super) width: f64,
 }
 
 /// What [`EntropyNovelty`] remembers of one key.
@@ -135,6 +158,11 @@ pub struct EntropyState {
 }
 
 impl EntropyState {
+    /// The last `number` values, which the window holds.
+    pub(super) fn last(&self, number: usize) -> impl ExactSizeIterator<Item = f64> + '_ {
+        self.values.range(self.values.len().saturating_sub(number)..).copied()
+    }
+
     /// Widens the range for a value, by no more than its width; returns whether that changed it.
     fn widen(&mut self, value: f64) -> bool {
         let width = match self.max - self.min {
@@ -210,17 +238,9 @@ impl Detector for EntropyNovelty {
         if value.abs() > LEARNABLE {
             return scored(BEYOND_MEASURE);
         }
-        state.learn(value, self);
-        if state.values.len() < self.window {
-            return Score::WARMING;
-        }
-        let entropy = self.entropy(&state.counts);
-        let (distance, width) =
-            ((state.least - entropy).max(entropy - state.greatest), state.greatest - state.least);
-        state.least = state.least.min(entropy);
-        state.greatest = state.greatest.max(entropy);
+        let Some(Novelty { distance, width }) = self.novelty(state, value) else { return Score::WARMING };
         scored(match () {
-            () if distance <= SAME => 0.0,
+            () if distance == 0.0 => 0.0,
             () if width <= SAME => BEYOND_MEASURE,
             () => (distance / width).min(BEYOND_MEASURE),
         })

@@ -59,6 +59,7 @@ impl EwmaZ {
             name: "ewma-z",
             summary: "values far from their exponentially weighted moving mean",
             score: "standard deviations from the mean; usually an anomaly from 4",
+            threshold: Some(4.0),
             multivariate: false,
             parameters: vec![ALPHA, WARMUP],
             cost: "O(1)",

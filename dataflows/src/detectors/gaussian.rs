@@ -74,6 +74,7 @@ impl WindowedGaussian {
             name: "windowed-gaussian",
             summary: "values in the tails of a normal distribution fitted to a window",
             score: "1 - tail probability, in [0.5, 1]; usually an anomaly from 0.9999",
+            threshold: Some(0.9999),
             multivariate: false,
             parameters: vec![WINDOW, STEP],
             cost: "O(window / step)",

@@ -147,6 +147,7 @@ impl HoltWinters {
             name: "holt-winters",
             summary: "values far from a forecast by level, trend and season (Holt-Winters)",
             score: "standard deviations from the forecast; usually an anomaly from 4",
+            threshold: Some(4.0),
             multivariate: false,
             parameters: vec![SEASON, ALPHA, BETA, GAMMA, MULTIPLICATIVE, RESIDUAL, CLIP, WARMUP],
             cost: "O(1)",

@@ -21,6 +21,8 @@ pub struct DetectorInfo {
     pub summary: &'static str,
     /// What its score means, and from which on a record is usually an anomaly.
     pub score: &'static str,
+    /// From which score on a record is an anomaly where a pipeline does not say; none if that hangs on the values.
+    pub threshold: Option<f64>,
     /// Whether it reads several values of a record together, instead of one.
     pub multivariate: bool,
     /// Its parameters.

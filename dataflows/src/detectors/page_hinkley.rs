@@ -166,6 +166,7 @@ impl PageHinkley {
             name: "page-hinkley",
             summary: "changes of the mean, by the Page-Hinkley test (CUSUM against a running mean)",
             score: "cumulative distance from the mean, in thresholds; a change above 1",
+            threshold: Some(1.0),
             multivariate: false,
             parameters: vec![DELTA, THRESHOLD, ALPHA, MODE, STANDARDISE, WARMUP],
             cost: "O(1)",

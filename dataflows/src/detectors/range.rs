@@ -10,7 +10,8 @@ use crate::EventTime;
 ///
 /// With `r = max - min` of the values so far, the normal range is `[min - tolerance r, max + tolerance r]`. The score
 /// is 0 inside and `distance / r` outside, at most `1e9`: that is also the score of any new value where `r` is 0.
-/// The value is learned after it was scored, so a range that was left once has grown.
+/// The value is learned after it was scored, so a range that was left once has grown. With [`fade`](Self::fade) it shrinks
+/// again: with each record both ends move together by `r / fade` in all.
 ///
 /// # Examples
 ///
@@ -27,6 +28,8 @@ use crate::EventTime;
 #[derive(Clone, Copy, Debug)]
 pub struct RunningRange {
     tolerance: f64,
+    /// By which share of itself the range shrinks with each record.
+    shrink: f64,
     warmup: u32,
 }
 
@@ -35,6 +38,11 @@ const TOLERANCE: Parameter = Parameter::with_default(
     Kind::Number(Range::NON_NEGATIVE),
     Literal::Number(0.05),
     "how far beyond the range is still normal, as a fraction of the range",
+);
+const FADE: Parameter = Parameter::optional(
+    "fade",
+    Kind::Integer(2, u32::MAX as i64),
+    "after how many records a range that nothing touches has shrunk to a third; never if not given",
 );
 
 impl RunningRange {
@@ -45,7 +53,17 @@ impl RunningRange {
     /// [`ParamError`] if a number is out of range.
     pub fn new(tolerance: f64, warmup: u32) -> Result<Self, ParamError> {
         WARMUP.integer(i64::from(warmup))?;
-        Ok(Self { tolerance: TOLERANCE.number(tolerance)?, warmup })
+        Ok(Self { tolerance: TOLERANCE.number(tolerance)?, shrink: 0.0, warmup })
+    }
+
+    /// Lets the range shrink by one part in `records`, 2 or more, with each record, so that what is long ago is novel again.
+    ///
+    /// # Errors
+    ///
+    /// [`ParamError`] if the number is out of range.
+    pub fn fade(self, records: u32) -> Result<Self, ParamError> {
+        FADE.integer(i64::from(records))?;
+        Ok(Self { shrink: 1.0 / f64::from(records), ..self })
     }
 
     pub(super) fn info() -> DetectorInfo {
@@ -53,13 +71,15 @@ impl RunningRange {
             name: "running-range",
             summary: "values beyond all that were seen before",
             score: "distance beyond the range seen so far, in widths of that range; an anomaly above 0",
+            threshold: None,
             multivariate: false,
-            parameters: vec![TOLERANCE, WARMUP],
+            parameters: vec![TOLERANCE, FADE, WARMUP],
             cost: "O(1)",
             state: "24",
             source: "elementary",
             construct: DetectorInfo::constructor(|params| {
-                Self::new(params.value("tolerance"), params.value("warmup"))
+                let range = Self::new(params.value("tolerance"), params.value("warmup"))?;
+                params.optional("fade").map_or(Ok(range), |records| range.fade(records))
             }),
         }
     }
@@ -92,7 +112,12 @@ impl Detector for RunningRange {
             return Score::WARMING;
         }
         let RangeState { min, max, records } = *state;
-        *state = RangeState { min: min.min(value), max: max.max(value), records: records.saturating_add(1) };
+        let half = self.shrink * (max / 2.0 - min / 2.0);
+        *state = RangeState {
+            min: (min + half).min(value),
+            max: (max - half).max(value),
+            records: records.saturating_add(1),
+        };
         if records < self.warmup {
             return Score::WARMING;
         }
@@ -154,6 +179,18 @@ mod tests {
                 prop_assert!((fast - slow).abs() <= 1e-6 * slow.max(1.0), "{} but {} at {}", slow, fast, at);
             }
         }
+    }
+
+    #[test]
+    fn a_range_fades_to_what_is_still_seen() {
+        let detector = RunningRange::new(0.0, 1).unwrap().fade(100).unwrap();
+        let mut state = detector.start(0);
+        let mut score = |value| detector.score(&mut state, EventTime::MIN, &[value]).score.unwrap_or(0.0);
+        assert_eq!([0.0; 3], [0.0, 100.0, 90.0].map(&mut score));
+        (0..200).for_each(|at| assert_eq!(0.0, score(49.0 + 2.0 * f64::from(at % 2))));
+        // Of 100, exp(-2) are left.
+        assert!((2.0..3.0).contains(&score(90.0)));
+        assert_eq!(0.0, score(90.0));
     }
 
     #[test]

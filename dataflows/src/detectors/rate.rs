@@ -50,6 +50,7 @@ impl RateOfChange {
             name: "rate-of-change",
             summary: "values that change too fast",
             score: "change of the value per `per`, without sign",
+            threshold: None,
             multivariate: false,
             parameters: vec![PER],
             cost: "O(1)",

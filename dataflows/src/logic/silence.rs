@@ -70,6 +70,7 @@ impl Silence {
             name: "no-record",
             summary: "keys that have fallen silent",
             score: "seconds of silence, once per silence; any score is usually an anomaly",
+            threshold: Some(0.0),
             multivariate: false,
             parameters: vec![AFTER],
             cost: "O(1)",

@@ -1,0 +1,263 @@
+//! Novelty of a metric that nobody has described.
+
+mod season;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use self::season::Slots;
+use super::discord::DiscordState;
+use super::entropy::{EntropyState, Novelty};
+use super::range::RangeState;
+use super::{
+    Detector, DetectorInfo, Discord, EntropyNovelty, RunningRange, Score, BEYOND_MEASURE, LEARNABLE, WARMUP,
+};
+use crate::logic::{CoolDown, Detect};
+use crate::params::{Literal, ParamError, Parameter, Presence};
+use crate::EventTime;
+
+/// Scores a record by how new it makes what a series does, as the most novel of four views of it.
+///
+/// * *Level*: the mean of the last 24 values.
+/// * *Season*: how far the value lies from the mean of its hour of the day or of its hour of the week (in UTC), whichever
+///   is nearer; each mean moves a tenth of the way to a new value.
+/// * *Mixture*: the entropy of the last 72 values in 5 bins, as [`EntropyNovelty`] has it.
+/// * *Shape*: the distance of the last 32 values from their nearest neighbour among the last 120, as [`Discord`] has it.
+///
+/// Of each view but the mixture the novelty is its distance beyond the range of all its earlier values, in widths of that range, of which
+/// 5 % are tolerated; the range shrinks by one part in 10,000 with each record ([`RunningRange`]). The mixture's is
+/// the distance of its entropy beyond all earlier ones, as a fraction of the greatest entropy that 5 bins can have. The score
+/// is the greatest novelty, at most `1e9`; an anomaly is what scores 0.02 or more. A view has none before it has had `warmup`
+/// values. A value beyond `±1e150` scores `1e9` and is not learned.
+///
+/// A view learns what it has scored, so a level that shifts is said once, and becomes normal. In pipeline files a
+/// [`CoolDown`] follows, so that what goes on is said when it begins, and when it becomes worse.
+///
+/// The expected value is that of the season; there is no band, since a value can be new in four ways.
+///
+/// # Examples
+///
+/// ```
+/// use tidewatch_dataflows::detectors::{Auto, Detector};
+/// use tidewatch_dataflows::EventTime;
+///
+/// let detector = Auto::new(30)?;
+/// let mut state = detector.start(0);
+/// let mut score = |at: i64, value: f64| {
+///     detector.score(&mut state, EventTime::from_secs(300 * at).unwrap(), &[value]).score
+/// };
+/// let calm: Vec<_> = (0..1000).map(|at| score(at, f64::from((at % 12) as u32))).collect();
+/// assert_eq!((calm[0], calm[999]), (None, Some(0.0)));
+/// assert!(score(1000, 60.0).unwrap() > 0.02);
+/// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Auto {
+    range: RunningRange,
+    entropy: EntropyNovelty,
+    discord: Discord,
+    warmup: u32,
+}
+
+/// How many values make a level.
+const LEVEL: usize = 24;
+/// How many values make a mixture, and into how many bins they fall.
+const MIXTURE: usize = 72;
+const BINS: usize = 5;
+/// How many values make a shape, and among how many it is looked for.
+const SHAPE: usize = 32;
+const HISTORY: usize = 120;
+const TOLERANCE: f64 = 0.05;
+const FADE: u32 = 10_000;
+/// How long a score is remembered, in pipeline files.
+const COOL_DOWN: Parameter =
+    Parameter { presence: Presence::Default(Literal::Integer(50)), ..CoolDown::RECORDS };
+
+impl Auto {
+    /// A detector whose views score after `warmup` values each, 1 or more.
+    ///
+    /// # Errors
+    ///
+    /// [`ParamError`] if the number is out of range.
+    pub fn new(warmup: u32) -> Result<Self, ParamError> {
+        Ok(Self {
+            range: RunningRange::new(TOLERANCE, warmup)?.fade(FADE)?,
+            entropy: EntropyNovelty::new(BINS, MIXTURE)?,
+            discord: Discord::new(SHAPE, HISTORY)?,
+            warmup,
+        })
+    }
+
+    pub(super) fn info() -> DetectorInfo {
+        DetectorInfo {
+            name: "auto",
+            summary: "whatever a series has not done before: levels, seasons, mixtures and shapes",
+            score: "how far beyond all before it, in widths of its range, the most novel view is; an anomaly from 0.02",
+            threshold: Some(0.02),
+            multivariate: false,
+            parameters: vec![COOL_DOWN, WARMUP],
+            cost: "O(1)",
+            state: "304 + 16 × 120 + 8 × 264 at most",
+            source: "own; parts: Shannon 1948; Yeh et al. 2016, Matrix Profile I",
+            construct: Arc::new(|params, selection| {
+                // Not for the whole file: a detector is a logic too, with methods of the same names.
+                use crate::logic::Logic;
+                let detection = Detect::select(Self::new(params.value("warmup"))?, selection);
+                Ok(detection.then(CoolDown::new(params.value("cool_down"))?).erased())
+            }),
+        }
+    }
+
+    /// How far a view lies beyond all its earlier values.
+    fn beyond(&self, range: &mut RangeState, time: EventTime, view: f64) -> Option<f64> {
+        self.range.score(range, time, &[view]).score
+    }
+}
+
+/// What [`Auto`] remembers of one key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AutoState {
+    slots: Slots,
+    entropy: EntropyState,
+    discord: DiscordState,
+    /// Of the level, the season and the shape.
+    ranges: [RangeState; 3],
+    records: u32,
+}
+
+impl Detector for Auto {
+    type State = AutoState;
+
+    fn name(&self) -> &'static str {
+        "auto"
+    }
+
+    fn start(&self, seed: u64) -> AutoState {
+        AutoState {
+            slots: Slots::default(),
+            entropy: self.entropy.start(seed),
+            discord: self.discord.start(seed),
+            ranges: Default::default(),
+            records: 0,
+        }
+    }
+
+    fn score(&self, state: &mut AutoState, time: EventTime, values: &[f64]) -> Score {
+        let value = values[0];
+        if value.abs() > LEARNABLE {
+            let warm = state.records >= self.warmup;
+            return if warm { Score::of(BEYOND_MEASURE) } else { Score::WARMING };
+        }
+        state.records = state.records.saturating_add(1);
+        let [level, season, shape] = &mut state.ranges;
+        let mixture = self.entropy.novelty(&mut state.entropy, value);
+        let is_warm = state.records >= self.warmup.saturating_add(MIXTURE as u32);
+        let mixture = mixture
+            .filter(|_| is_warm)
+            .map(|Novelty { distance, .. }| (distance / libm::log(BINS as f64)).min(BEYOND_MEASURE));
+        let last = state.entropy.last(LEVEL);
+        let mean = (last.len() == LEVEL).then(|| last.sum::<f64>() / LEVEL as f64);
+        let level = mean.and_then(|mean| self.beyond(level, time, mean));
+        let residual = state.slots.residual(time, value);
+        let season = residual.and_then(|residual| self.beyond(season, time, residual));
+        let distance = self.discord.learn(&mut state.discord, value);
+        let shape = distance.and_then(|distance| self.beyond(shape, time, distance));
+        Score {
+            score: [level, season, mixture, shape].into_iter().flatten().reduce(f64::max),
+            expected: residual.map(|residual| value - residual),
+            ..Score::WARMING
+        }
+    }
+
+    fn memory(&self, state: &AutoState) -> usize {
+        // What each takes beside its own size, which is part of that of the whole.
+        size_of::<AutoState>()
+            + state.slots.heap()
+            + (self.entropy.memory(&state.entropy) - size_of::<EntropyState>())
+            + (self.discord.memory(&state.discord) - size_of::<DiscordState>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn minute(at: i64) -> EventTime {
+        EventTime::from_secs(300 * at).unwrap()
+    }
+
+    /// A daily season with a little noise.
+    fn value(at: i64) -> f64 {
+        let hour = (at % 288) as f64 / 12.0;
+        let noise = (at * 7919 % 101) as f64 / 101.0;
+        20.0 + (hour - 12.0).abs() + noise
+    }
+
+    fn scores(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+        let detector = Auto::new(30).unwrap();
+        let mut state = detector.start(0);
+        let score = |(at, value)| detector.score(&mut state, minute(at), &[value]).score.unwrap_or(0.0);
+        (0..).zip(values).map(score).collect()
+    }
+
+    #[test]
+    fn what_is_new_is_said_and_what_was_there_before_is_not() {
+        let weeks = 4 * 7 * 288;
+        let calm = scores((0..weeks).map(value));
+        let loud = calm[2 * 7 * 288..].iter().filter(|score| **score >= 0.02).count();
+        assert!(loud < 10, "{loud} anomalies in two weeks like those before");
+        for (what, at, change) in [
+            ("a spike", 8_000, (|_, value| value + 30.0) as fn(i64, f64) -> f64),
+            ("a level", 7_800, |_, value| value + 8.0),
+            ("a flat line", 7_700, |_, _| 26.0),
+            ("a jitter", 7_700, |at, value| value + 6.0 * (at % 2) as f64),
+        ] {
+            let end = if what == "a spike" { at + 1 } else { weeks };
+            let changed =
+                (0..weeks)
+                    .map(|now| if (at..end).contains(&now) { change(now, value(now)) } else { value(now) });
+            let found = scores(changed)[at as usize..(at as usize + 100).min(weeks as usize)]
+                .iter()
+                .any(|score| *score >= 0.02);
+            assert!(found, "{what} is not found");
+        }
+    }
+
+    #[test]
+    fn the_level_that_a_series_has_shifted_to_becomes_normal() {
+        let values = (0..6_000).map(|at| value(at) + if at >= 3_000 { 50.0 } else { 0.0 });
+        let found = scores(values);
+        assert!(found[3_000] > 0.5, "{}", found[3_000]);
+        let loud = found[3_600..].iter().filter(|score| **score >= 0.02).count();
+        assert!(loud < 10, "{loud} anomalies after two days of it");
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_learned_leaves_no_trace() {
+        let mut values: Vec<_> = (0..1_000).map(value).collect();
+        let expected = scores(values.clone());
+        values[500] = 1e200;
+        let detector = Auto::new(30).unwrap();
+        let mut state = detector.start(0);
+        for (at, value) in (0..).zip(&values) {
+            let score = detector.score(&mut state, minute(at), &[*value]).score.unwrap_or(0.0);
+            if at == 500 {
+                assert_eq!(BEYOND_MEASURE, score);
+            }
+        }
+        assert!(expected[500] < 1.0);
+        assert_eq!(999, state.records);
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let detector = Auto::new(30).unwrap();
+        let mut state = detector.start(0);
+        for at in 0..3_000 {
+            detector.score(&mut state, minute(at), &[value(at)]);
+        }
+        let bytes = detector.memory(&state);
+        assert!(bytes <= 4_096, "{bytes}");
+    }
+}
