@@ -4,6 +4,8 @@
 range and the distances are found here in the plainest way.
 """
 
+import math
+
 import numpy
 from scipy.stats import entropy
 
@@ -37,9 +39,8 @@ def scores(values, bins, window, freeze):
         if at < WARMUP or not before:
             yield None
         else:
-            width = max(before) - min(before)
             beyond = max(min(before) - now, now - max(before))
-            yield 0.0 if beyond <= SAME else 1e9 if width <= SAME else beyond / width
+            yield beyond / math.log(bins) if beyond > SAME else 0.0
         before.append(now)
 
 

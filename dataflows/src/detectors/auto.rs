@@ -7,34 +7,30 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use self::season::Slots;
-use super::discord::DiscordState;
-use super::entropy::{EntropyState, Novelty};
+use super::entropy::EntropyState;
 use super::range::RangeState;
-use super::{
-    Detector, DetectorInfo, Discord, EntropyNovelty, RunningRange, Score, BEYOND_MEASURE, LEARNABLE, WARMUP,
-};
+use super::{Detector, DetectorInfo, EntropyNovelty, RunningRange, Score, BEYOND_MEASURE, LEARNABLE, WARMUP};
 use crate::logic::{CoolDown, Detect};
 use crate::params::{Literal, ParamError, Parameter, Presence};
 use crate::EventTime;
 
-/// Scores a record by how new it makes what a series does, as the most novel of four views of it.
+/// Scores a record by how new it makes what a series does, as the most novel of three views of it.
 ///
 /// * *Level*: the mean of the last 24 values.
 /// * *Season*: how far the value lies from the mean of its hour of the day or of its hour of the week (in UTC), whichever
 ///   is nearer; each mean moves a tenth of the way to a new value.
 /// * *Mixture*: the entropy of the last 72 values in 5 bins, as [`EntropyNovelty`] has it.
-/// * *Shape*: the distance of the last 32 values from their nearest neighbour among the last 120, as [`Discord`] has it.
 ///
-/// Of each view but the mixture the novelty is its distance beyond the range of all its earlier values, in widths of that range, of which
+/// Of level and season the novelty is its distance beyond the range of all its earlier values, in widths of that range, of which
 /// 5 % are tolerated; the range shrinks by one part in 10,000 with each record ([`RunningRange`]). The mixture's is
 /// the distance of its entropy beyond all earlier ones, as a fraction of the greatest entropy that 5 bins can have. The score
-/// is the greatest novelty, at most `1e9`; an anomaly is what scores 0.02 or more. A view has none before it has had `warmup`
+/// is the greatest novelty, at most `1e9`; an anomaly is what scores 0.0175 or more. A view has none before it has had `warmup`
 /// values. A value beyond `±1e150` scores `1e9` and is not learned.
 ///
 /// A view learns what it has scored, so a level that shifts is said once, and becomes normal. In pipeline files a
 /// [`CoolDown`] follows, so that what goes on is said when it begins, and when it becomes worse.
 ///
-/// The expected value is that of the season; there is no band, since a value can be new in four ways.
+/// The expected value is that of the season; there is no band, since a value can be new in three ways.
 ///
 /// # Examples
 ///
@@ -49,14 +45,13 @@ use crate::EventTime;
 /// };
 /// let calm: Vec<_> = (0..1000).map(|at| score(at, f64::from((at % 12) as u32))).collect();
 /// assert_eq!((calm[0], calm[999]), (None, Some(0.0)));
-/// assert!(score(1000, 60.0).unwrap() > 0.02);
+/// assert!(score(1000, 60.0).unwrap() > 0.0175);
 /// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Auto {
     range: RunningRange,
     entropy: EntropyNovelty,
-    discord: Discord,
     warmup: u32,
 }
 
@@ -65,9 +60,6 @@ const LEVEL: usize = 24;
 /// How many values make a mixture, and into how many bins they fall.
 const MIXTURE: usize = 72;
 const BINS: usize = 5;
-/// How many values make a shape, and among how many it is looked for.
-const SHAPE: usize = 32;
-const HISTORY: usize = 120;
 const TOLERANCE: f64 = 0.05;
 const FADE: u32 = 10_000;
 /// How long a score is remembered, in pipeline files.
@@ -84,7 +76,6 @@ impl Auto {
         Ok(Self {
             range: RunningRange::new(TOLERANCE, warmup)?.fade(FADE)?,
             entropy: EntropyNovelty::new(BINS, MIXTURE)?,
-            discord: Discord::new(SHAPE, HISTORY)?,
             warmup,
         })
     }
@@ -92,14 +83,14 @@ impl Auto {
     pub(super) fn info() -> DetectorInfo {
         DetectorInfo {
             name: "auto",
-            summary: "whatever a series has not done before: levels, seasons, mixtures and shapes",
-            score: "how far beyond all before it, in widths of its range, the most novel view is; an anomaly from 0.02",
-            threshold: Some(0.02),
+            summary: "whatever a series has not done before: levels, seasons and mixtures",
+            score: "how far beyond all before it, in widths of its range, the most novel view is; an anomaly from 0.0175",
+            threshold: Some(0.0175),
             multivariate: false,
             parameters: vec![COOL_DOWN, WARMUP],
             cost: "O(1)",
-            state: "304 + 16 × 120 + 8 × 264 at most",
-            source: "own; parts: Shannon 1948; Yeh et al. 2016, Matrix Profile I",
+            state: "216 + 8 × 264 + 20",
+            source: "own; Shannon 1948, A Mathematical Theory of Communication, for the mixture",
             construct: Arc::new(|params, selection| {
                 // Not for the whole file: a detector is a logic too, with methods of the same names.
                 use crate::logic::Logic;
@@ -120,9 +111,8 @@ impl Auto {
 pub struct AutoState {
     slots: Slots,
     entropy: EntropyState,
-    discord: DiscordState,
-    /// Of the level, the season and the shape.
-    ranges: [RangeState; 3],
+    /// Of the level and the season.
+    ranges: [RangeState; 2],
     records: u32,
 }
 
@@ -137,7 +127,6 @@ impl Detector for Auto {
         AutoState {
             slots: Slots::default(),
             entropy: self.entropy.start(seed),
-            discord: self.discord.start(seed),
             ranges: Default::default(),
             records: 0,
         }
@@ -150,21 +139,16 @@ impl Detector for Auto {
             return if warm { Score::of(BEYOND_MEASURE) } else { Score::WARMING };
         }
         state.records = state.records.saturating_add(1);
-        let [level, season, shape] = &mut state.ranges;
-        let mixture = self.entropy.novelty(&mut state.entropy, value);
-        let is_warm = state.records >= self.warmup.saturating_add(MIXTURE as u32);
-        let mixture = mixture
-            .filter(|_| is_warm)
-            .map(|Novelty { distance, .. }| (distance / libm::log(BINS as f64)).min(BEYOND_MEASURE));
+        let [level, season] = &mut state.ranges;
+        let mixture = self.entropy.score(&mut state.entropy, time, values).score;
+        let mixture = mixture.filter(|_| state.records >= self.warmup.saturating_add(MIXTURE as u32));
         let last = state.entropy.last(LEVEL);
         let mean = (last.len() == LEVEL).then(|| last.sum::<f64>() / LEVEL as f64);
         let level = mean.and_then(|mean| self.beyond(level, time, mean));
         let residual = state.slots.residual(time, value);
         let season = residual.and_then(|residual| self.beyond(season, time, residual));
-        let distance = self.discord.learn(&mut state.discord, value);
-        let shape = distance.and_then(|distance| self.beyond(shape, time, distance));
         Score {
-            score: [level, season, mixture, shape].into_iter().flatten().reduce(f64::max),
+            score: [level, season, mixture].into_iter().flatten().reduce(f64::max),
             expected: residual.map(|residual| value - residual),
             ..Score::WARMING
         }
@@ -175,7 +159,6 @@ impl Detector for Auto {
         size_of::<AutoState>()
             + state.slots.heap()
             + (self.entropy.memory(&state.entropy) - size_of::<EntropyState>())
-            + (self.discord.memory(&state.discord) - size_of::<DiscordState>())
     }
 }
 
@@ -205,7 +188,7 @@ mod tests {
     fn what_is_new_is_said_and_what_was_there_before_is_not() {
         let weeks = 4 * 7 * 288;
         let calm = scores((0..weeks).map(value));
-        let loud = calm[2 * 7 * 288..].iter().filter(|score| **score >= 0.02).count();
+        let loud = calm[2 * 7 * 288..].iter().filter(|score| **score >= 0.0175).count();
         assert!(loud < 10, "{loud} anomalies in two weeks like those before");
         for (what, at, change) in [
             ("a spike", 8_000, (|_, value| value + 30.0) as fn(i64, f64) -> f64),
@@ -219,7 +202,7 @@ mod tests {
                     .map(|now| if (at..end).contains(&now) { change(now, value(now)) } else { value(now) });
             let found = scores(changed)[at as usize..(at as usize + 100).min(weeks as usize)]
                 .iter()
-                .any(|score| *score >= 0.02);
+                .any(|score| *score >= 0.0175);
             assert!(found, "{what} is not found");
         }
     }
@@ -229,7 +212,7 @@ mod tests {
         let values = (0..6_000).map(|at| value(at) + if at >= 3_000 { 50.0 } else { 0.0 });
         let found = scores(values);
         assert!(found[3_000] > 0.5, "{}", found[3_000]);
-        let loud = found[3_600..].iter().filter(|score| **score >= 0.02).count();
+        let loud = found[3_600..].iter().filter(|score| **score >= 0.0175).count();
         assert!(loud < 10, "{loud} anomalies after two days of it");
     }
 

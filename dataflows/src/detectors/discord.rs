@@ -114,7 +114,7 @@ impl Discord {
     }
 
     /// Learns a value; the distance of the subsequence that it completes from its nearest neighbour, if there is one.
-    pub(super) fn learn(&self, state: &mut DiscordState, value: f64) -> Option<f64> {
+    fn learn(&self, state: &mut DiscordState, value: f64) -> Option<f64> {
         if state.values.len() == self.history {
             // A short move: to compare with all of them takes far longer.
             state.values.remove(0);

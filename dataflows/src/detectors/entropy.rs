@@ -4,17 +4,17 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE, LEARNABLE, WARMUP, WARMUP_RECORDS};
+use super::{Detector, DetectorInfo, Score, LEARNABLE, WARMUP, WARMUP_RECORDS};
 use crate::params::{Kind, Literal, ParamError, Parameter};
 use crate::EventTime;
 
 /// Scores a value by how far the entropy of the window that it completes lies beyond all entropies before it.
 ///
 /// The last `window` values fall into `bins` equal bins over the range of what was seen, and the shares `p` of the bins
-/// have the entropy `H = -Σ p ln p` (Shannon 1948, *A Mathematical Theory of Communication*, section 6). With
-/// `r = max - min` of the entropies of the windows before, the score is 0 between them and `distance / r` beyond, at
-/// most `1e9`: that is also the score of any other entropy where `r` is 0, and of a value beyond `±1e150`, which is not
-/// learned. So what scores is a new kind of mixture: a flat line, a jitter, a burst of levels, wherever they lie.
+/// have the entropy `H = -Σ p ln p` (Shannon 1948, *A Mathematical Theory of Communication*, section 6). The score is 0
+/// between the least and the greatest entropy of the windows before, and `distance / ln bins` beyond, a share of the
+/// greatest entropy there is. A value beyond `±1e150` scores 1 and is not learned. So what scores is a new kind of
+/// mixture: a flat line, a jitter, a burst of levels, wherever they lie.
 ///
 /// The range is that of the first `freeze` values, and of as many more as it takes to have a width; then it stays, and
 /// what lies outside falls into the bins at the ends. A value widens it by no more than its width, so that one spike
@@ -33,7 +33,7 @@ use crate::EventTime;
 /// let mut score = |value: f64| detector.score(&mut state, EventTime::MIN, &[value]).score;
 /// assert_eq!([0.0, 0.0, 0.0, 1.0, 1.0].map(&mut score), [None; 5]); // entropies of 0.56 and 0.69
 /// assert_eq!(score(1.0), Some(0.0)); // 0.56 again
-/// assert_eq!(score(1.0).map(f64::round), Some(4.0)); // 0: four times as far below as the two are apart
+/// assert!((score(1.0).unwrap() - 0.5623 / 2f64.ln()).abs() < 1e-4); // 0
 /// # Ok::<(), tidewatch_dataflows::params::ParamError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct EntropyNovelty {
     warmup: u32,
     /// `n ln n` for each number of values up to the window.
     terms: Box<[f64]>,
+    /// The entropy of equal shares.
+    most: f64,
 }
 
 const BINS: Parameter = Parameter::with_default(
@@ -81,7 +83,14 @@ impl EntropyNovelty {
         WINDOW.integer(whole(window))?;
         let term = |number: usize| number as f64 * libm::log(number.max(1) as f64);
         let terms = (0..=window).map(term).collect();
-        Ok(Self { bins, window, freeze: FREEZE_RECORDS, warmup: WARMUP_RECORDS, terms })
+        Ok(Self {
+            bins,
+            window,
+            freeze: FREEZE_RECORDS,
+            warmup: WARMUP_RECORDS,
+            terms,
+            most: libm::log(bins as f64),
+        })
     }
 
     /// Takes the range from the first `records` values.
@@ -98,7 +107,7 @@ impl EntropyNovelty {
         DetectorInfo {
             name: "entropy-novelty",
             summary: "windows whose values are mixed as never before",
-            score: "distance of the entropy beyond all entropies so far, in widths of their range; an anomaly above 0",
+            score: "distance of the entropy beyond all entropies so far, as a share of ln bins, in [0, 1]; an anomaly above 0",
             threshold: None,
             multivariate: false,
             parameters: vec![BINS, WINDOW, FREEZE, WARMUP],
@@ -112,33 +121,11 @@ impl EntropyNovelty {
         }
     }
 
-    /// Learns a value; how new the entropy of the window is that it completes, once one is full.
-    pub(super) fn novelty(&self, state: &mut EntropyState, value: f64) -> Option<Novelty> {
-        state.learn(value, self);
-        if state.values.len() < self.window {
-            return None;
-        }
-        let entropy = self.entropy(&state.counts);
-        let distance = (state.least - entropy).max(entropy - state.greatest);
-        let width = state.greatest - state.least;
-        state.least = state.least.min(entropy);
-        state.greatest = state.greatest.max(entropy);
-        Some(Novelty { distance: if distance <= SAME { 0.0 } else { distance }, width })
-    }
-
     /// The entropy of a full window.
     fn entropy(&self, counts: &[u32]) -> f64 {
         let sum: f64 = counts.iter().map(|count| self.terms[*count as usize]).sum();
         (self.terms[self.window] - sum) / self.window as f64
     }
-}
-
-/// How new an entropy is.
-pub(super) struct Novelty {
-    /// How far it lies beyond all entropies before it; infinite if there is none, and 0 between them.
-    pub(super) distance: f64,
-    /// The width of their range.
-    pub(super) width: f64,
 }
 
 /// What [`EntropyNovelty`] remembers of one key.
@@ -158,7 +145,7 @@ pub struct EntropyState {
 }
 
 impl EntropyState {
-    /// The last `number` values, which the window holds.
+    /// The last `number` values, or as many as the window holds.
     pub(super) fn last(&self, number: usize) -> impl ExactSizeIterator<Item = f64> + '_ {
         self.values.range(self.values.len().saturating_sub(number)..).copied()
     }
@@ -236,14 +223,17 @@ impl Detector for EntropyNovelty {
         let warm = state.records >= self.warmup && state.least <= state.greatest;
         let scored = |score| if warm { Score::of(score) } else { Score::WARMING };
         if value.abs() > LEARNABLE {
-            return scored(BEYOND_MEASURE);
+            return scored(1.0);
         }
-        let Some(Novelty { distance, width }) = self.novelty(state, value) else { return Score::WARMING };
-        scored(match () {
-            () if distance == 0.0 => 0.0,
-            () if width <= SAME => BEYOND_MEASURE,
-            () => (distance / width).min(BEYOND_MEASURE),
-        })
+        state.learn(value, self);
+        if state.values.len() < self.window {
+            return Score::WARMING;
+        }
+        let entropy = self.entropy(&state.counts);
+        let distance = (state.least - entropy).max(entropy - state.greatest);
+        state.least = state.least.min(entropy);
+        state.greatest = state.greatest.max(entropy);
+        scored(if distance > SAME { distance / self.most } else { 0.0 })
     }
 
     fn memory(&self, state: &EntropyState) -> usize {
@@ -304,11 +294,7 @@ mod tests {
             let least = before.iter().copied().fold(f64::INFINITY, f64::min);
             let greatest = before.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let distance = (least - entropy(at)).max(entropy(at) - greatest);
-            Some(match greatest - least {
-                _ if distance < SAME => 0.0,
-                width if width < SAME => BEYOND_MEASURE,
-                width => distance / width,
-            })
+            Some(if distance > SAME { distance / libm::log(detector.bins as f64) } else { 0.0 })
         };
         (0..values.len()).map(score).collect()
     }
@@ -350,11 +336,13 @@ mod tests {
     }
 
     #[test]
-    fn a_change_after_a_constant_has_a_bounded_score() {
-        let detector = EntropyNovelty::new(5, 8).unwrap().warmup(8);
-        let values: Vec<f64> = [0.1; 9].into_iter().chain([0.2]).collect();
-        let scores = scores(&detector, &values);
-        assert_eq!((None, Some(0.0), Some(BEYOND_MEASURE)), (scores[7], scores[8], scores[9]));
+    fn a_change_after_a_constant_is_new() {
+        let detector = EntropyNovelty::new(2, 4).unwrap().warmup(4);
+        let scores = scores(&detector, &[0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 0.2]);
+        assert_eq!((None, Some(0.0)), (scores[3], scores[4]));
+        // The entropies are 0, that of a quarter, and ln 2.
+        let sum = scores[5].unwrap() + scores[6].unwrap();
+        assert!(scores[5] > Some(0.8) && (sum - 1.0).abs() < 1e-12, "{scores:?}");
     }
 
     #[test]
@@ -366,7 +354,7 @@ mod tests {
             let mut values = calm.clone();
             values.insert(at, f64::MIN);
             let mut found = scores(&detector, &values);
-            assert_eq!((at >= 30).then_some(BEYOND_MEASURE), found.remove(at), "at {at}");
+            assert_eq!((at >= 30).then_some(1.0), found.remove(at), "at {at}");
             assert_eq!(expected, found, "at {at}");
         }
     }

@@ -100,9 +100,9 @@ proptest! {
         }
         let as_can_be = [
             "adwin",
+            "auto",
             "cusum",
             "discord",
-            "entropy-novelty",
             "hampel",
             "holt-winters",
             "page-hinkley",
@@ -111,7 +111,8 @@ proptest! {
             "seasonal",
             "welford-z",
         ];
-        let at_least = [("ewma-z", 4.0), ("running-range", 0.1), ("static", 1.0), ("windowed-gaussian", 0.9999)];
+        let at_least =
+            [("entropy-novelty", 1.0), ("ewma-z", 4.0), ("running-range", 0.1), ("static", 1.0), ("windowed-gaussian", 0.9999)];
         for (name, score) in at_least.into_iter().chain(as_can_be.map(|name| (name, 1e9))) {
             let all = verdicts(built_in().get(name).unwrap(), &records, &[]);
             let (_, last) = all.last().unwrap();

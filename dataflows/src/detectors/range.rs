@@ -186,7 +186,7 @@ mod tests {
         let detector = RunningRange::new(0.0, 1).unwrap().fade(100).unwrap();
         let mut state = detector.start(0);
         let mut score = |value| detector.score(&mut state, EventTime::MIN, &[value]).score.unwrap_or(0.0);
-        assert_eq!([0.0; 3], [0.0, 100.0, 90.0].map(&mut score));
+        assert_eq!([0.0, BEYOND_MEASURE, 0.0], [0.0, 100.0, 90.0].map(&mut score));
         (0..200).for_each(|at| assert_eq!(0.0, score(49.0 + 2.0 * f64::from(at % 2))));
         // Of 100, exp(-2) are left.
         assert!((2.0..3.0).contains(&score(90.0)));

@@ -32,7 +32,6 @@ impl Row {
     /// The number in a column, if there is one.
     fn optional(&self, column: &str) -> Option<f64> {
         let text = self.text(column);
-        let text = self.0.get(column).unwrap_or_else(|| panic!("there is no column {column}"));
         (!text.is_empty())
             .then(|| text.parse().unwrap_or_else(|_| panic!("{column} is not a number: {text:?}")))
     }
