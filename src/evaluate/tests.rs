@@ -1,3 +1,5 @@
+#![allow(clippy::single_range_in_vec_init, reason = "a series may have one window")]
+
 use proptest::prelude::*;
 use tidewatch_dataflows::{EventTime, Span};
 
@@ -34,7 +36,7 @@ fn gain_slow(series: &[Series], profile: Profile, threshold: f64) -> f64 {
             }
         }
         for at in alarms.iter().filter(|at| !windows.iter().any(|window| window.contains(at))) {
-            let before = windows.iter().filter(|window| window.end <= *at).next_back();
+            let before = windows.iter().rfind(|window| window.end <= *at);
             let share = before
                 .map_or(-1.0, |window| sigma((at - (window.end - 1)) as f64 / (window.len() - 1) as f64));
             gain += profile.false_alarm * share;

@@ -82,12 +82,11 @@ proptest! {
 /// Of scores that follow one distribution, as many exceed a calibrated score as it says.
 #[test]
 fn a_calibrated_score_is_as_rare_as_it_says() {
-    let exponential = |uniform: f64| -uniform.ln();
-    let pareto = |uniform: f64| uniform.powf(-0.5);
-    let normal = |uniform: f64| (-2.0 * uniform.ln()).sqrt();
-    let distributions: [(&str, fn(f64) -> f64); 3] =
-        [("exponential", exponential), ("Pareto", pareto), ("Rayleigh", normal)];
-    for (name, distribution) in distributions {
+    let exponential = |uniform: f64| -libm::log(uniform);
+    let pareto = |uniform: f64| libm::pow(uniform, -0.5);
+    let normal = |uniform: f64| (-2.0 * libm::log(uniform)).sqrt();
+    let distributions = [exponential as fn(f64) -> f64, pareto, normal];
+    for (name, distribution) in ["exponential", "Pareto", "Rayleigh"].into_iter().zip(distributions) {
         let mut exceeded = [0; 3];
         let (keys, count) = (40, 5_000);
         for key in 0..keys {
@@ -112,7 +111,7 @@ fn a_calibrated_score_is_as_rare_as_it_says() {
 /// Spikes far beyond everything must not hide the next one that is merely large.
 #[test]
 fn a_few_spikes_do_not_blind_it() {
-    let mut scores: Vec<_> = uniform(1, 2_000).map(|uniform| -uniform.ln()).collect();
+    let mut scores: Vec<_> = uniform(1, 2_000).map(|uniform| -libm::log(uniform)).collect();
     scores.push(25.0);
     let before = calibrated(200, &scores).pop().flatten().unwrap();
     for spike in [300, 700, 1_100, 1_500] {
@@ -140,7 +139,7 @@ fn memory_is_bounded() {
     let logic = Calibrate::new(20).unwrap();
     let mut drive = Drive::start(&logic);
     for exponent in -300..300 {
-        drive.record(EventTime::MIN, &verdict(Some(10f64.powi(exponent))));
+        drive.record(EventTime::MIN, &verdict(Some(libm::pow(10.0, f64::from(exponent)))));
     }
     assert!(drive.memory() <= size_of::<Calibration>() + 64 * 8, "{}", drive.memory());
 }
