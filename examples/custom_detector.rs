@@ -61,6 +61,7 @@ pub fn registry() -> Registry {
         summary: "values that no longer change",
         score: "records in a row with the same value",
         threshold: None,
+        cool_down: 0,
         multivariate: false,
         parameters: vec![TOLERANCE],
         cost: "O(1)",

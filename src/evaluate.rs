@@ -45,6 +45,8 @@ pub struct Series {
     pub rows: Vec<Row>,
     /// The rows of each labelled window: in order, none empty, none overlapping.
     pub windows: Vec<Range<usize>>,
+    /// How many labelled windows have no row, which are missed.
+    pub unseen: usize,
 }
 
 impl Series {
@@ -59,30 +61,39 @@ impl Series {
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] if a label names a key of which nothing was said, or a time at which nothing was, or if windows of a
-/// key overlap.
+/// [`Error::Usage`] if a label names a key or a time of which no detection says anything, or if windows of a key overlap.
 pub fn match_up(verdicts: Verdicts, labels: &Labels) -> Result<BTreeMap<String, Vec<Series>>, Error> {
+    let verdicts = verdicts.into_detections();
+    for label in labels.iter() {
+        let of_key: Vec<_> = verdicts.values().filter_map(|keys| keys.get(&label.key)).collect();
+        if of_key.is_empty() {
+            return Err(labels.refuse(label, "nothing was said of the key"));
+        }
+        if of_key.iter().all(|rows| label.rows(rows).is_empty()) {
+            return Err(labels.refuse(label, "nothing was said of the key at this time"));
+        }
+    }
     let mut detections = BTreeMap::new();
-    for (detection, keys) in verdicts.into_detections() {
+    for (detection, mut keys) in verdicts {
         for label in labels.iter() {
-            if !keys.contains_key(&label.key) {
-                return Err(labels.refuse(label, "nothing was said of the key"));
-            }
+            // One that speaks only when something is wrong.
+            keys.entry(label.key.clone()).or_default();
         }
         let mut all = Vec::new();
         for (key, rows) in keys {
-            let mut windows: Vec<Range<usize>> = Vec::new();
+            let (mut windows, mut unseen): (Vec<Range<usize>>, _) = (Vec::new(), 0);
             for label in labels.of(&key) {
                 let window = label.rows(&rows);
                 if window.is_empty() {
-                    return Err(labels.refuse(label, "nothing was said of the key at this time"));
+                    unseen += 1;
+                    continue;
                 }
                 if windows.last().is_some_and(|before| before.end > window.start) {
                     return Err(labels.refuse(label, "overlaps the window before it"));
                 }
                 windows.push(window);
             }
-            all.push(Series { key, rows, windows });
+            all.push(Series { key, rows, windows, unseen });
         }
         detections.insert(detection, all);
     }

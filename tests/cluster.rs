@@ -26,7 +26,7 @@ use crate::harness::program::{pipeline, read, PROGRAM};
 use processes::{hostfile, signal, start, start_as_it_is, until, Ended, Observed, SOON};
 
 /// The law: any death ends all within this time.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(20);
 
 fn tidewatch(arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);

@@ -64,6 +64,7 @@ fn registry(sink: &MemorySink) -> Registry {
         summary: "large values",
         score: "the largest value",
         threshold: None,
+        cool_down: 0,
         multivariate: true,
         parameters: vec![],
         cost: "O(1)",

@@ -51,6 +51,8 @@ const BEYOND_MEASURE: f64 = 1e9;
 /// The greatest magnitude of a value that detectors with a variance learn: the squares of a million distances between
 /// such values have a finite sum. A greater value is as anomalous as can be, and leaves no trace.
 const LEARNABLE: f64 = 1e150;
+/// The least score above 1, from which a detector of changes has found one.
+const ABOVE_1: f64 = 1.0 + f64::EPSILON;
 /// Records before the first score of a detector that learns what is normal, unless said otherwise.
 const WARMUP_RECORDS: u32 = 30;
 const WARMUP: Parameter = Parameter::with_default(

@@ -47,6 +47,15 @@ fn default_of(parameter: &Parameter) -> String {
 fn describe(info: &DetectorInfo) -> String {
     let mut text = format!("{}: {}\n\n", info.name, info.summary);
     text += &format!("score   {}\n", info.score);
+    if let Some(threshold) = info.threshold {
+        text += &format!("        an anomaly from {threshold} on, unless `threshold` says otherwise\n");
+    }
+    if info.cool_down > 0 {
+        text += &format!(
+            "        above those of {} records before, unless `cool_down` says otherwise\n",
+            info.cool_down
+        );
+    }
     text += &format!("cost    {} per record\n", info.cost);
     text += &format!("state   {} bytes per key\n", info.state);
     text += &format!("source  {}\n", info.source);
@@ -64,7 +73,10 @@ fn describe(info: &DetectorInfo) -> String {
         let given: Vec<_> = needed.iter().map(|(name, given)| format!("{name} = {given}")).collect();
         text += &format!("  params = {{ {} }}\n", given.join(", "));
     }
-    text += "  threshold = …";
+    match info.threshold {
+        Some(_) => text.truncate(text.trim_end().len()),
+        None => text += "  threshold = …",
+    }
     text
 }
 
@@ -131,6 +143,8 @@ fn describe_json(info: &DetectorInfo) -> String {
         "name": info.name,
         "summary": info.summary,
         "score": info.score,
+        "threshold": info.threshold,
+        "cool_down": info.cool_down,
         "cost": info.cost,
         "state_bytes": info.state,
         "source": info.source,

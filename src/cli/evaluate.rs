@@ -68,11 +68,10 @@ impl Evaluate {
                 Verdicts::read(&path, BufReader::new(file))?
             }
         };
-        let detections = match_up(verdicts, &labels)?;
-        if detections.is_empty() {
+        if verdicts.is_empty() {
             return Err(Error::Usage(format!("{path}: there are no verdicts")));
         }
-        detections.iter().try_for_each(|(detection, series)| {
+        match_up(verdicts, &labels)?.iter().try_for_each(|(detection, series)| {
             let report = Report::of(detection, series, Terms { threshold, splits, samples, seed });
             super::say(&if voice.json { report.json().to_string() } else { report.text() })
         })

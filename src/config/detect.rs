@@ -46,10 +46,11 @@ fn detection(
     let threshold = match (threshold, usual) {
         (Some(item), _) => read_threshold(&item, is_calibrated),
         (None, Some(usual)) if !is_calibrated => Ok(usual),
-        (None, _) => {
+        // A detector that is not known has been reported.
+        (None, _) => info.and_then(|_| {
             let Parameter { name, doc, .. } = Threshold::THRESHOLD;
             Err(reader.fault(at, format!("missing \"{name}\" in [[detect]]: {doc}")))
-        }
+        }),
     };
     let clear = clear.map_or(threshold, |item| read_clear(&item, threshold));
     let given = info.and_then(|(info, written)| {
@@ -75,7 +76,7 @@ fn detection(
         values: values.into_iter().map(|(index, _)| index).collect(),
         dead_band: dead_band?,
         calibrate: calibrate?,
-        cool_down: cool_down?.unwrap_or(0),
+        cool_down: cool_down?.unwrap_or(info.cool_down),
         threshold: threshold?,
         clear: clear?,
     })

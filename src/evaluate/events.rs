@@ -7,7 +7,7 @@ use super::Series;
 /// How many alerts there were, and how many of what was anomalous they found.
 ///
 /// An *alert* is a longest run of anomalous records of a key. It is true if one of them is in a window; a window is found if
-/// there is an anomalous record in it, with a delay from the window's start to the first one.
+/// there is an anomalous record in it, with a delay from the first record in the window to the first anomalous one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Events {
     /// How many alerts there were.
@@ -27,7 +27,8 @@ pub struct Events {
 impl Events {
     /// Those of a key, with each row as anomalous whose score is at least `threshold`, or which was called so.
     pub fn of(series: &Series, threshold: Option<f64>) -> Self {
-        let mut events = Self { windows: series.windows.len(), ..Self::default() };
+        let windows = series.windows.len() + series.unseen;
+        let mut events = Self { windows, ..Self::default() };
         if let (Some(first), Some(last)) = (series.rows.first(), series.rows.last()) {
             events.observed = last.time.since(first.time);
         }

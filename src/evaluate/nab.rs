@@ -69,9 +69,9 @@ fn sigma(y: f64) -> f64 {
     }
 }
 
-/// What an alarm at each row that is looked at is worth, and how many windows the series have.
-pub(super) fn worths<'a>(series: impl IntoIterator<Item = &'a Series>) -> (Vec<Worth>, usize) {
-    let (mut worths, mut windows) = (Vec::new(), 0);
+/// What an alarm at each row that is looked at is worth, and how many windows the series have: with rows, and without.
+fn worths<'a>(series: impl IntoIterator<Item = &'a Series>) -> (Vec<Worth>, [usize; 2]) {
+    let (mut worths, mut windows, mut unseen) = (Vec::new(), 0, 0);
     for series in series {
         let length = series.rows.len();
         let probation = ((0.15 * length as f64) as usize).min(750);
@@ -82,19 +82,22 @@ pub(super) fn worths<'a>(series: impl IntoIterator<Item = &'a Series>) -> (Vec<W
                     let rows = &series.windows[window];
                     sigma(-((rows.end - at) as f64) / rows.len() as f64) / sigma(-1.0)
                 }
-                None => match series.windows.iter().rev().find(|window| window.end <= at) {
-                    Some(before) => sigma((at + 1 - before.end) as f64 / (before.len() as f64 - 1.0)),
-                    None => -1.0,
-                },
+                None => {
+                    match series.windows[..series.windows.partition_point(|window| window.end <= at)].last() {
+                        Some(before) => sigma((at + 1 - before.end) as f64 / (before.len() as f64 - 1.0)),
+                        None => -1.0,
+                    }
+                }
             };
             let window = window.map(|window| windows + window);
             worths.push(Worth { score: row.score, share, window });
         }
         windows += series.windows.len();
+        unseen += series.unseen;
     }
     // Those of one score keep their order, so that sums are the same each time.
     worths.sort_by(|a, b| b.score.total_cmp(&a.score));
-    (worths, windows)
+    (worths, [windows, unseen])
 }
 
 impl Nab {
@@ -141,12 +144,12 @@ struct Tally {
 }
 
 impl Tally {
-    fn of(worths: &[Worth], windows: usize, profile: Profile) -> Self {
+    fn of(worths: &[Worth], [windows, unseen]: [usize; 2], profile: Profile) -> Self {
         let mut is_open = vec![false; windows];
         worths.iter().filter_map(|worth| worth.window).for_each(|window| is_open[window] = true);
-        let open = is_open.iter().filter(|open| **open).count();
+        let open = is_open.iter().filter(|open| **open).count() + unseen;
         let total = -profile.miss * open as f64;
-        Self { total, threshold: f64::INFINITY, found: vec![None; windows], open, outside: 0 }
+        Self { total, threshold: f64::INFINITY, found: vec![None; windows + unseen], open, outside: 0 }
     }
 
     fn add(&mut self, alarm: &Worth, profile: Profile) {

@@ -144,8 +144,9 @@ impl Report {
             let Nab { score, threshold, missed, outside, .. } = nab;
             let _ = writeln!(
                 text,
-                "NAB {:<14} {score:8.3} {:<18} threshold {threshold:.6}, missed {missed}, alarms outside {outside}",
+                "NAB {:<14} {:>8} {:<18} threshold {threshold}, missed {missed}, alarms outside {outside}",
                 profile.name,
+                number(score.is_finite().then_some(*score)),
                 Interval(*spread),
             );
         }

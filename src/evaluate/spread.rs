@@ -71,7 +71,8 @@ pub fn cross_validated(series: &[Series], profile: Profile, splits: usize, seed:
         let mut order: Vec<_> = series.iter().collect();
         (1..order.len()).rev().for_each(|at| order.swap(at, random.below(at + 1)));
         let (tuned, held_out) = order.split_at(order.len() / 2);
-        let has_windows = |half: &[&Series]| half.iter().any(|series| !series.windows.is_empty());
+        let has_windows =
+            |half: &[&Series]| half.iter().any(|series| series.windows.len() + series.unseen > 0);
         if !has_windows(tuned) || !has_windows(held_out) {
             return None;
         }

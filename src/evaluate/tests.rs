@@ -12,7 +12,12 @@ fn minute(minute: i64) -> EventTime {
 
 fn series(scores: &[f64], windows: &[Range<usize>]) -> Series {
     let row = |(at, score): (i64, &f64)| Row { time: minute(at), score: *score, anomalous: *score >= 0.5 };
-    Series { key: "k".to_owned(), rows: (0..).zip(scores).map(row).collect(), windows: windows.to_vec() }
+    Series {
+        key: "k".to_owned(),
+        rows: (0..).zip(scores).map(row).collect(),
+        windows: windows.to_vec(),
+        unseen: 0,
+    }
 }
 
 /// The gain of the benchmark's score at one threshold, from its rules, row by row and window by window.
@@ -162,6 +167,23 @@ fn windows_are_the_rows_from_their_start_to_their_end() {
     let windows: Vec<_> =
         detections["d"].iter().map(|series| (&*series.key, series.windows.clone())).collect();
     assert_eq!(vec![("a/1", vec![2..4, 5..6]), ("b/1", vec![])], windows);
+}
+
+/// As of a detection that speaks only when something is wrong.
+#[test]
+fn a_window_of_which_a_detection_says_nothing_is_missed() {
+    let labels = "key,start,end\na/1,1970-01-01T00:01:00Z,1970-01-01T00:01:00Z\na/1,1970-01-01T00:05:00Z,1970-01-01T00:05:00Z\n";
+    let labels = Labels::parse("l.csv".to_owned(), labels).unwrap();
+    let mut said = verdicts(&[("a", 0), ("a", 1), ("a", 2), ("a", 5)]);
+    let quiet = r#"{"time":"1970-01-01T00:01:00Z","key":{"service":"a","host":"1"},"detector":"q","score":9,"anomalous":true}"#;
+    said.add(quiet).unwrap();
+    let detections = match_up(said, &labels).unwrap();
+    let [series] = &detections["q"][..] else { panic!("{detections:?}") };
+    assert_eq!((vec![0..1], 1), (series.windows.clone(), series.unseen));
+    let events = Events::of(series, None);
+    assert_eq!((2, 1), (events.windows, events.found));
+    let nab = Nab::best([series], Profile::STANDARD);
+    assert_eq!((2, 1, 50.0), (nab.windows, nab.missed, nab.score));
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl Verdicts {
     /// [`Error::Usage`], with the number of the line, if it is no verdict, or earlier than the one before it of its key.
     pub fn read(what: &str, lines: impl BufRead) -> Result<Self, Error> {
         let mut verdicts = Self::default();
-        for (number, line) in (1..).zip(lines.lines()) {
+        for (number, line) in (1u64..).zip(lines.lines()) {
             let refuse = |reason: &dyn fmt::Display| Error::Usage(format!("{what}:{number}: {reason}"));
             let line = line.map_err(Error::unreadable("file of verdicts", what))?;
             verdicts.add(&line).map_err(|reason| refuse(&reason))?;
@@ -56,6 +56,11 @@ impl Verdicts {
         }
         rows.push(Row { time, score: score.unwrap_or(f64::NEG_INFINITY), anomalous });
         Ok(())
+    }
+
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(super) fn into_detections(self) -> BTreeMap<String, BTreeMap<String, Vec<Row>>> {

@@ -66,6 +66,7 @@ fn main() -> ExitCode {
             summary: "values, except one",
             score: "the value",
             threshold: None,
+            cool_down: 0,
             multivariate: false,
             parameters: vec![],
             cost: "O(1)",

@@ -5,7 +5,7 @@ mod window;
 use serde::{Deserialize, Serialize};
 
 use self::window::Window;
-use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE, LEARNABLE};
+use super::{Detector, DetectorInfo, Score, ABOVE_1, BEYOND_MEASURE, LEARNABLE};
 use crate::params::{Kind, Literal, ParamError, Parameter, Range};
 use crate::EventTime;
 
@@ -135,7 +135,8 @@ impl Adwin {
             name: "adwin",
             summary: "changes of the mean over a window that reaches back to the last one",
             score: "distance of the means before and after, in what chance explains; a change above 1",
-            threshold: Some(1.0),
+            threshold: Some(ABOVE_1),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![DELTA, RANGE, CLOCK, MAX_BUCKETS, MIN_WINDOW, WARMUP],
             cost: "O(1), and O(max_buckets log window) at a check",

@@ -58,6 +58,7 @@ impl Bounds {
             summary: "values beyond fixed bounds",
             score: "0 within the bounds, 1 + distance beyond them; an anomaly from 1",
             threshold: Some(1.0),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![MIN, MAX],
             cost: "O(1)",

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::page_hinkley::{Direction, MODE};
-use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE, LEARNABLE};
+use super::{Detector, DetectorInfo, Score, ABOVE_1, BEYOND_MEASURE, LEARNABLE};
 use crate::params::{Kind, Literal, ParamError, Parameter, Range};
 use crate::EventTime;
 
@@ -94,7 +94,8 @@ impl Cusum {
             name: "cusum",
             summary: "changes from a mean that is known, by cumulative sums (CUSUM)",
             score: "cumulative distance from the target, in thresholds; a change above 1",
-            threshold: Some(1.0),
+            threshold: Some(ABOVE_1),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![TARGET, DEVIATION, DELTA, THRESHOLD, MODE],
             cost: "O(1)",

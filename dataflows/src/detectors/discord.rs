@@ -101,6 +101,7 @@ impl Discord {
             summary: "shapes that resemble none before them",
             score: "distance from the nearest earlier shape, over the mean of such distances; usually an anomaly from 3",
             threshold: Some(3.0),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![LENGTH, HISTORY, RELATIVE, WARMUP],
             cost: "O(history × length)",
@@ -151,7 +152,8 @@ impl Discord {
 
     /// The greatest correlation of the last subsequence, whose scale is `scale`, with those that `scales` belong to.
     ///
-    /// With the mean taken from one of two factors, their product is the covariance.
+    /// With its mean taken from one of two factors, their product is the covariance, whatever is taken from the other: so that
+    /// rounding is that of distances, not of values, it is the same.
     #[inline]
     fn correlation(&self, values: &[f64], scales: &[f64], scale: f64) -> f64 {
         let shape = &values[values.len() - self.length..];
@@ -161,7 +163,7 @@ impl Discord {
         for (at, lag) in chunks.remainder().iter().enumerate() {
             let start = scales.len() - chunks.remainder().len() + at;
             let pairs = shape.iter().zip(&values[start..]);
-            let product = pairs.fold(0.0, |sum, (value, other)| sum + (value - mean) * other);
+            let product = pairs.fold(0.0, |sum, (value, other)| sum + (value - mean) * (other - mean));
             greatest[0] = greatest[0].max(correlate(product, *lag, scale));
         }
         for (at, scales) in chunks.enumerate() {
@@ -169,7 +171,7 @@ impl Discord {
             for (value, after) in shape.iter().zip(at * LANES..) {
                 let others = values[after..].first_chunk::<LANES>().expect("the last shape comes after them");
                 for (product, other) in products.iter_mut().zip(others) {
-                    *product += (value - mean) * other;
+                    *product += (value - mean) * (other - mean);
                 }
             }
             for ((greatest, product), lag) in greatest.iter_mut().zip(products).zip(scales) {

@@ -109,6 +109,7 @@ impl EntropyNovelty {
             summary: "windows whose values are mixed as never before",
             score: "distance of the entropy beyond all entropies so far, as a share of ln bins, in [0, 1]; an anomaly above 0",
             threshold: None,
+            cool_down: 0,
             multivariate: false,
             parameters: vec![BINS, WINDOW, FREEZE, WARMUP],
             cost: "O(bins)",

@@ -60,6 +60,7 @@ impl EwmaZ {
             summary: "values far from their exponentially weighted moving mean",
             score: "standard deviations from the mean; usually an anomaly from 4",
             threshold: Some(4.0),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![ALPHA, WARMUP],
             cost: "O(1)",

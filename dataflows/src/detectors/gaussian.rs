@@ -75,6 +75,7 @@ impl WindowedGaussian {
             summary: "values in the tails of a normal distribution fitted to a window",
             score: "1 - tail probability, in [0.5, 1]; usually an anomaly from 0.9999",
             threshold: Some(0.9999),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![WINDOW, STEP],
             cost: "O(window / step)",

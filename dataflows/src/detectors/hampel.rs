@@ -92,6 +92,7 @@ impl Hampel {
             summary: "values far from the median of a window, however many spikes are in it",
             score: "median absolute deviations from the median, scaled as standard deviations; usually an anomaly from 3.5",
             threshold: Some(3.5),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![WINDOW, DEVIATIONS, WARMUP],
             cost: "O(log window) comparisons, O(window) bytes moved",

@@ -148,6 +148,7 @@ impl HoltWinters {
             summary: "values far from a forecast by level, trend and season (Holt-Winters)",
             score: "standard deviations from the forecast; usually an anomaly from 4",
             threshold: Some(4.0),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![SEASON, ALPHA, BETA, GAMMA, MULTIPLICATIVE, RESIDUAL, CLIP, WARMUP],
             cost: "O(1)",

@@ -23,6 +23,8 @@ pub struct DetectorInfo {
     pub score: &'static str,
     /// From which score on a record is an anomaly where a pipeline does not say; none if that hangs on the values.
     pub threshold: Option<f64>,
+    /// How many records before it a score must be above where a pipeline does not say; 0 lets all pass.
+    pub cool_down: u32,
     /// Whether it reads several values of a record together, instead of one.
     pub multivariate: bool,
     /// Its parameters.

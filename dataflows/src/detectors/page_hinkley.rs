@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Detector, DetectorInfo, Score, BEYOND_MEASURE, LEARNABLE, WARMUP, WARMUP_RECORDS};
+use super::{Detector, DetectorInfo, Score, ABOVE_1, BEYOND_MEASURE, LEARNABLE, WARMUP, WARMUP_RECORDS};
 use crate::params::{Kind, Literal, ParamError, Parameter, Range};
 use crate::EventTime;
 
@@ -166,7 +166,8 @@ impl PageHinkley {
             name: "page-hinkley",
             summary: "changes of the mean, by the Page-Hinkley test (CUSUM against a running mean)",
             score: "cumulative distance from the mean, in thresholds; a change above 1",
-            threshold: Some(1.0),
+            threshold: Some(ABOVE_1),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![DELTA, THRESHOLD, ALPHA, MODE, STANDARDISE, WARMUP],
             cost: "O(1)",

@@ -151,6 +151,7 @@ impl QuantileBands {
             summary: "values beyond quantiles of all before them",
             score: "distance beyond the band between the quantiles, in widths of it; usually an anomaly from 0.5",
             threshold: Some(0.5),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![LOWER, UPPER, ACCURACY, BUCKETS, HALF_LIFE, WARMUP],
             cost: "O(log buckets), O(buckets) for a value in a new bucket",

@@ -72,6 +72,7 @@ impl RunningRange {
             summary: "values beyond all that were seen before",
             score: "distance beyond the range seen so far, in widths of that range; an anomaly above 0",
             threshold: None,
+            cool_down: 0,
             multivariate: false,
             parameters: vec![TOLERANCE, FADE, WARMUP],
             cost: "O(1)",

@@ -51,6 +51,7 @@ impl RateOfChange {
             summary: "values that change too fast",
             score: "change of the value per `per`, without sign",
             threshold: None,
+            cool_down: 0,
             multivariate: false,
             parameters: vec![PER],
             cost: "O(1)",

@@ -129,6 +129,7 @@ impl Seasonal {
             summary: "values that are unusual for their hour, weekday or minute, in local time",
             score: "standard deviations from the mean of the slot; usually an anomaly from 4",
             threshold: Some(4.0),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![SEASON, ZONE, ALPHA, PRIOR, CLIP, WARMUP],
             cost: "O(1)",

@@ -83,6 +83,7 @@ impl WelfordZ {
             summary: "values far from the mean of all before them",
             score: "standard deviations from the mean; usually an anomaly from 4",
             threshold: Some(4.0),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![DEVIATIONS, CLIP, WARMUP],
             cost: "O(1)",

@@ -12,7 +12,8 @@ use crate::{EventTime, Key};
 
 /// Replaces each score by one minus its tail probability: the share of a key's scores that are at least as high.
 ///
-/// So a score of 0.999 means one record in a thousand, whatever the detector and its unit. Of the scores before this one,
+/// So a score of 0.999 means one record in a thousand, whatever the detector and its unit, if its scores have no upper bound; those
+/// that are probabilities already lie too close together at their upper end to be told apart. Of the scores before this one,
 /// all are counted in buckets a sixteenth of an octave wide. Up to the score that one in twenty exceeds, the probability is
 /// the share of earlier scores in the same bucket or above, this one included; beyond it, the tail follows a generalised
 /// Pareto distribution (Balkema and de Haan 1974; Pickands 1975), whose shape and scale are Pickands' estimators from
@@ -71,7 +72,7 @@ pub struct Calibration {
 impl Calibration {
     /// One minus the tail probability of a score, in `[0, 1]`, by the scores so far.
     fn calibrated(&self, score: f64) -> f64 {
-        let probability = match self.tail.probability(score) {
+        let probability = match self.tail.probability(score, self.counts.total()) {
             Some(probability) => probability,
             None => f64::from(self.counts.at_least(score) + 1) / f64::from(self.counts.total() + 1),
         };

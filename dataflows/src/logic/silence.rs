@@ -71,6 +71,7 @@ impl Silence {
             summary: "keys that have fallen silent",
             score: "seconds of silence, once per silence; any score is usually an anomaly",
             threshold: Some(0.0),
+            cool_down: 0,
             multivariate: false,
             parameters: vec![AFTER],
             cost: "O(1)",

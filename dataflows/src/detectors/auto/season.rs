@@ -15,8 +15,8 @@ const ALPHA: f64 = 0.1;
 pub(super) struct Slots(Vec<f64>);
 
 impl Slots {
-    /// How far a value lies from the nearer of its two means, if both have had one before; learns it.
-    pub(super) fn residual(&mut self, time: EventTime, value: f64) -> Option<f64> {
+    /// The nearer of a value's two means, if both have had a value before; learns it.
+    pub(super) fn expect(&mut self, time: EventTime, value: f64) -> Option<f64> {
         self.0.resize(WEEK + DAY, f64::NAN);
         let hours = time.micros().div_euclid(HOUR_MICROS);
         let of_week = hours.rem_euclid(WEEK as i64) as usize;
@@ -24,9 +24,9 @@ impl Slots {
         let [week, day] = [of_week, of_day].map(|slot| {
             let mean = self.0[slot];
             self.0[slot] = if mean.is_nan() { value } else { mean + ALPHA * (value - mean) };
-            value - mean
+            mean
         });
-        match (week.is_nan(), day.abs() < week.abs()) {
+        match (week.is_nan(), (value - day).abs() < (value - week).abs()) {
             (true, _) => None,
             (false, true) => Some(day),
             (false, false) => Some(week),

@@ -96,8 +96,8 @@ impl Counts {
 pub(super) struct Tail {
     /// Where it begins; infinite if nothing is known of it.
     from: f64,
-    /// Which share of scores is in it.
-    share: f64,
+    /// How many scores are in it.
+    number: u32,
     scale: f64,
     /// At least 0, so that the tail has no end; 0 is an exponential distribution.
     shape: f64,
@@ -105,7 +105,7 @@ pub(super) struct Tail {
 
 impl Default for Tail {
     fn default() -> Self {
-        Self { from: f64::INFINITY, share: 0.0, scale: 1.0, shape: 0.0 }
+        Self { from: f64::INFINITY, number: 0, scale: 1.0, shape: 0.0 }
     }
 }
 
@@ -144,19 +144,18 @@ impl Tail {
             0.0 => median / std::f64::consts::LN_2,
             shape => shape * median / (libm::exp2(shape) - 1.0),
         };
-        let share = f64::from(number) / f64::from(counts.total + 1);
-        Self { from, share, scale, shape }
+        Self { from, number, scale, shape }
     }
 
-    /// The probability of a score that is at least this one; `None` before the tail.
-    pub(super) fn probability(&self, score: f64) -> Option<f64> {
+    /// The probability of a score that is at least this one, among `total` scores; `None` before the tail.
+    pub(super) fn probability(&self, score: f64, total: u32) -> Option<f64> {
         let excess = score.min(HIGHEST) - self.from;
         (excess >= 0.0).then(|| {
             let survivors = match self.shape {
                 0.0 => libm::exp(-excess / self.scale),
                 shape => libm::pow(1.0 + shape * excess / self.scale, -1.0 / shape),
             };
-            self.share * survivors
+            f64::from(self.number) / f64::from(total + 1) * survivors
         })
     }
 }
