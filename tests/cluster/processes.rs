@@ -63,8 +63,9 @@ impl Observed {
             match self.child.try_wait().expect("it is ours") {
                 Some(status) => break status,
                 None if start.elapsed() > limit => {
+                    let said = self.err();
                     self.kill();
-                    panic!("it still runs after {limit:?}, and said: {}", self.err());
+                    panic!("it still runs after {limit:?}, and said: {said}");
                 }
                 None => thread::sleep(Duration::from_millis(5)),
             }
