@@ -119,17 +119,7 @@ mod tests {
         let logic = CoolDown::new(records).unwrap();
         let mut drive = Drive::start(&logic);
         for score in scores {
-            let verdict = Verdict {
-                detector: "d".into(),
-                value: None,
-                score: *score,
-                expected: None,
-                lower: None,
-                upper: None,
-                attribution: None,
-                anomalous: false,
-                turned: false,
-            };
+            let verdict = Verdict::of("d".into(), *score);
             drive.record(EventTime::MIN, &verdict);
             if snapshots {
                 drive.snapshot();

@@ -95,17 +95,7 @@ mod tests {
         let score = |absolute, fraction, value, expected| {
             let logic = DeadBand::new(absolute, fraction).unwrap();
             let mut drive = Drive::start(&logic);
-            let verdict = Verdict {
-                detector: "d".into(),
-                value,
-                score: Some(7.0),
-                expected,
-                lower: None,
-                upper: None,
-                attribution: None,
-                anomalous: false,
-                turned: false,
-            };
+            let verdict = Verdict { value, expected, ..Verdict::of("d".into(), Some(7.0)) };
             drive.record(EventTime::MIN, &verdict);
             drive.emitted[0].1.score
         };

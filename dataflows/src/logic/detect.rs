@@ -38,6 +38,21 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// A score alone, which nothing has called an anomaly.
+    pub(super) fn of(detector: Name, score: Option<f64>) -> Self {
+        Self {
+            detector,
+            value: None,
+            score,
+            expected: None,
+            lower: None,
+            upper: None,
+            attribution: None,
+            anomalous: false,
+            turned: false,
+        }
+    }
+
     /// All that it says, numbers by their bits: an order is needed, not a particular one.
     fn bits(&self) -> impl Ord + Hash {
         let Self { detector, value, score, expected, lower, upper, attribution, anomalous, turned } = *self;

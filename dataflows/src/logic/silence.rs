@@ -129,17 +129,7 @@ impl Logic for Silence {
         out: &mut impl FnMut(EventTime, Verdict),
     ) {
         let Some(last) = last.take() else { return };
-        let verdict = Verdict {
-            detector: self.name,
-            value: None,
-            score: Some(time.since(last).seconds()),
-            expected: None,
-            lower: None,
-            upper: None,
-            attribution: None,
-            anomalous: false,
-            turned: false,
-        };
+        let verdict = Verdict::of(self.name, Some(time.since(last).seconds()));
         out(time, verdict);
     }
 

@@ -121,17 +121,7 @@ mod tests {
         let mut state = threshold.start(&Key::new("k"));
         let mut verdicts = Vec::new();
         for score in scores {
-            let verdict = Verdict {
-                detector: "d".into(),
-                value: None,
-                score: *score,
-                expected: None,
-                lower: None,
-                upper: None,
-                attribution: None,
-                anomalous: false,
-                turned: false,
-            };
+            let verdict = Verdict::of("d".into(), *score);
             threshold
                 .on_record(&mut state, EventTime::MIN, &verdict, &mut |_, verdict| verdicts.push(verdict));
         }

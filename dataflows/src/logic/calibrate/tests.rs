@@ -4,17 +4,7 @@ use super::*;
 use crate::logic::drive::Drive;
 
 fn verdict(score: Option<f64>) -> Verdict {
-    Verdict {
-        detector: "d".into(),
-        value: None,
-        score,
-        expected: None,
-        lower: None,
-        upper: None,
-        attribution: None,
-        anomalous: false,
-        turned: false,
-    }
+    Verdict::of("d".into(), score)
 }
 
 fn calibrated(warmup: u32, scores: &[f64]) -> Vec<Option<f64>> {
