@@ -1,7 +1,7 @@
 //! How well detections agree with labels: windows of event time in which a key was anomalous.
 //!
 //! Two ways to judge the same verdicts. [`Nab`] is the score of the Numenta Anomaly Benchmark, which pays for early
-//! detection and tries every threshold; [`Events`] counts alerts and windows as a person on call would, at the thresholds of the
+//! detection and tries every threshold; [`Events`] counts alarms and windows as a person on call would, at the thresholds of the
 //! pipeline. [`Spread`] says how far a figure would move with other keys of the same sort.
 
 mod events;

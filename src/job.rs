@@ -7,9 +7,10 @@ use tidewatch_connectors::format::{CsvEncoder, JsonEncoder, TableEncoder};
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::recording::{Play, Recorder, Recording};
 use tidewatch_connectors::{Control, Ingested, Input, Schema, Sink};
-use tidewatch_dataflows::logic::{Calibrate, CoolDown, DynLogic, Selection, Threshold, Verdict};
-use tidewatch_dataflows::operators::{Eager, Keyed, Limits};
-use tidewatch_dataflows::{pipelines, EventTime, Logic, Name, Record};
+use tidewatch_dataflows::alerts::{Alert, Finding, Stage};
+use tidewatch_dataflows::logic::{DynLogic, Selection};
+use tidewatch_dataflows::operators::{Eager, Keyed, Limits, Raise};
+use tidewatch_dataflows::{pipelines, Emission, EventTime, Name, Record};
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::Inspect;
 use timely::dataflow::Scope;
@@ -51,7 +52,7 @@ struct Parts {
 }
 
 /// Puts the logic of a job inside another one.
-pub type Within = dyn Fn(DynLogic<Record, Verdict>) -> DynLogic<Record, Verdict> + Send + Sync;
+pub type Within = dyn Fn(DynLogic<Record, Finding>) -> DynLogic<Record, Finding> + Send + Sync;
 
 /// A stream with where it goes, made anew for each worker; only one of them opens the sink.
 pub type Outputs = dyn Fn() -> Vec<(Stream, Output)> + Send + Sync;
@@ -324,7 +325,8 @@ impl Job {
         let transactional = self.transactional();
         let streams = || outputs.iter().map(|(stream, _)| *stream).chain(transactional.streams());
         let wants = |wanted| streams().any(|stream| stream == wanted);
-        let (logic, provisional) = (self.logic(wants(Stream::Verdicts))?, wants(Stream::Provisional));
+        let logic = self.logic(wants(Stream::Verdicts))?;
+        let provisional = Stream::ALL.into_iter().any(|stream| stream.is_provisional() && wants(stream));
         let control = Control::current();
         let ingest = |input: &Input| match recovered {
             Some(recovered) => recovered.input(input).ingest(scope),
@@ -342,16 +344,30 @@ impl Job {
             (None, true) => records.keyed_eagerly(limits, eager, logic),
             (None, false) => records.keyed_within(limits, logic),
         };
-        let provisional = keyed.provisional.flat_map(|revision| revision.only(|verdict| verdict.anomalous));
-        let (verdicts, tally) = (keyed.emitted, control.tally().clone());
+        let tally = control.tally().clone();
+        let opened = tally.clone();
+        let verdicts = keyed.emitted.clone().flat_map(Emission::verdict);
         let anomalies = verdicts
             .clone()
             .filter(|emission| emission.value.anomalous)
             .inspect(move |_| tally.anomalies.add(1));
-        let results = Results { anomalies, verdicts, late, malformed, evicted: keyed.evicted };
+        let opens = move |alert: &Emission<Alert>| alert.value.stage == Stage::Opened;
+        let alerts = keyed
+            .emitted
+            .flat_map(Emission::alert)
+            .inspect(move |alert| opened.alerts.add(u64::from(opens(alert))));
+        let results = Results { anomalies, verdicts, alerts, late, malformed, evicted: keyed.evicted };
+        let said = keyed.provisional;
         for (stream, output) in outputs {
             match stream {
-                Stream::Provisional => provisional.clone().announce(output),
+                Stream::Provisional => {
+                    let anomaly = |finding: Finding| finding.verdict().copied().filter(|it| it.anomalous);
+                    said.clone().flat_map(move |revision| revision.narrow(anomaly)).announce(output);
+                }
+                Stream::ProvisionalAlerts => {
+                    let alert = |finding: Finding| finding.alert().copied();
+                    said.clone().flat_map(move |revision| revision.narrow(alert)).raise().announce(output);
+                }
                 _ => results.egress(stream, output),
             }
         }
@@ -370,7 +386,7 @@ impl Job {
     }
 
     /// The logic that runs per key; with `all`, it emits normal verdicts too.
-    fn logic(&self, all: bool) -> Result<DynLogic<Record, Verdict>, Error> {
+    fn logic(&self, all: bool) -> Result<DynLogic<Record, Finding>, Error> {
         let Parts { file, registry, schema, within, .. } = &*self.0;
         let mut steps = Vec::new();
         for step in &file.steps {
@@ -384,20 +400,10 @@ impl Job {
             let info = info.ok_or_else(|| Error::unknown("detector", &detect.detector))?;
             let values =
                 detect.values.iter().map(|index| (*index, Name::from(schema.values[*index].as_str())));
-            let selection = Selection { name: detect.name.as_str().into(), values: values.collect() };
-            let threshold = Threshold::new(detect.threshold, detect.clear)?;
-            let threshold = if all { threshold.and_normal() } else { threshold };
-            let mut detection = (info.construct)(&detect.params, selection)?;
-            if let Some(dead_band) = detect.dead_band {
-                detection = detection.then(dead_band).erased();
-            }
-            if let Some(warmup) = detect.calibrate {
-                detection = detection.then(Calibrate::new(warmup)?).erased();
-            }
-            if detect.cool_down > 0 {
-                detection = detection.then(CoolDown::new(detect.cool_down)?).erased();
-            }
-            detections.push(detection.then(threshold).erased());
+            let name = Name::from(detect.name.as_str());
+            let selection = Selection { name, values: values.collect() };
+            let scores = (info.construct)(&detect.params, selection)?;
+            detections.push(detect.rules.apply(scores, file.name.as_str().into(), name, all)?);
         }
         let logic = pipelines::compose(steps, detections);
         Ok(match within {

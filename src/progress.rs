@@ -212,6 +212,7 @@ impl Summary {
             "late": self.totals.late,
             "malformed": self.totals.malformed,
             "anomalies": self.totals.anomalies,
+            "alerts": self.totals.alerts,
             "keys": self.totals.keys,
             "evicted": self.totals.evicted,
             "lost": self.totals.lost,
@@ -231,12 +232,13 @@ impl Summary {
     pub fn text(&self) -> String {
         let count = HumanCount;
         let mut text = format!(
-            "{}: {} scored, {} late, {} malformed\n{} in {}\n",
+            "{}: {} scored, {} late, {} malformed\n{}, {} in {}\n",
             counted(self.totals.records, "record"),
             count(self.totals.scored),
             count(self.totals.late),
             count(self.totals.malformed),
             counted(self.totals.anomalies, "anomaly"),
+            counted(self.totals.alerts, "alert"),
             counted(self.totals.keys, "key"),
         );
         if let Some((from, to)) = self.totals.span {

@@ -93,7 +93,7 @@ fn what_a_variable_holds_is_in_the_description() {
     assert_eq!(["latency"], pipeline.sources[0].values[..]);
     assert_eq!((0.5, 6.0, 4.0), {
         let detect = &pipeline.detects[0];
-        (detect.params.value("alpha"), detect.threshold, detect.clear)
+        (detect.params.value("alpha"), detect.rules.threshold, detect.rules.clear)
     });
 }
 

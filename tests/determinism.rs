@@ -116,6 +116,9 @@ detector = "ewma-z"
 params = { warmup = 10 }
 threshold = 2.5
 clear = 0.5
+rebaseline_after = 3
+close_after = "300ms"
+critical = 4
 [[detect]]
 name = "change"
 detector = "rate-of-change"
@@ -138,6 +141,10 @@ threshold = 0
     let anomalies = report.lines("anomalies").iter().map(|line| String::from_utf8_lossy(line).into_owned());
     for name in ["z", "change", "rare", "silent"] {
         assert!(anomalies.clone().any(|line| line.contains(&format!("\"{name}\""))), "{name}");
+    }
+    let alerts: Vec<_> = report.lines("alerts").iter().map(|line| String::from_utf8_lossy(line)).collect();
+    for said in ["opened", "updated", "closed", "critical", "quiet", "returned", "shifted", "ended"] {
+        assert!(alerts.iter().any(|line| line.contains(&format!("\"{said}\""))), "{said}");
     }
 }
 

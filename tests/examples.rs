@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use tidewatch_connectors::generator::Profile;
 use tidewatch_dataflows::Span;
 
-use crate::harness::{added_up, attack, generated, Attack};
+use crate::harness::{added_up, alerts, attack, generated, Attack};
 
 #[path = "../examples/custom_detector.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it is a program of its own")]
@@ -88,6 +88,10 @@ fn results(mut command: Command) -> String {
             let lines: Vec<_> = text.lines().map(|line| line.as_bytes().to_vec()).collect();
             assert!(text.contains("retracted") && text.contains("revised"), "{name} takes nothing back");
             let lines = added_up(&lines).unwrap_or_else(|why| panic!("{name}: {why}"));
+            show(&name, &String::from_utf8(lines.join(&b'\n')).expect("it was text"));
+        } else if name.ends_with(".raised") {
+            let lines: Vec<_> = text.lines().map(|line| line.as_bytes().to_vec()).collect();
+            let lines = alerts(&lines).unwrap_or_else(|why| panic!("{name}: {why}"));
             show(&name, &String::from_utf8(lines.join(&b'\n')).expect("it was text"));
         } else {
             show(&name, &text);

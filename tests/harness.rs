@@ -26,7 +26,7 @@ use timely::dataflow::StreamVec;
 use timely::ExchangeData;
 
 pub(crate) use input::{generated, simultaneous, Partitions};
-pub(crate) use provisional::added_up;
+pub(crate) use provisional::{added_up, alerts};
 pub(crate) use snapshotting::Snapshotting;
 pub(crate) use subject::on_cluster;
 use subject::{Dataflow, OfLogic, Pipeline, Subject};
@@ -286,9 +286,19 @@ impl Attack {
             }
             if let Some((stream, revisions)) = found.iter().find(|(stream, _)| *stream == "provisional") {
                 let said = added_up(revisions).map_err(|why| Difference::contradiction(setting, why))?;
-                // The first stream is the one that it is about.
-                let mut is_final = expected[0].1.clone();
+                let about = expected.iter().find(|(stream, _)| ["anomalies", "emitted"].contains(stream));
+                let mut is_final = about.map(|(_, lines)| lines.clone()).unwrap_or_default();
                 is_final.sort_unstable();
+                if said != is_final {
+                    return Err(Difference::between(stream, setting, &is_final, &said));
+                }
+            }
+            let alerts = found.iter().find(|(stream, _)| *stream == "provisional_alerts");
+            if let Some((stream, raised)) = alerts {
+                let said =
+                    provisional::alerts(raised).map_err(|why| Difference::contradiction(setting, why))?;
+                let is_final = expected.iter().find(|(stream, _)| *stream == "alerts");
+                let is_final = provisional::last_stages(is_final.map_or(&[], |(_, alerts)| alerts));
                 if said != is_final {
                     return Err(Difference::between(stream, setting, &is_final, &said));
                 }

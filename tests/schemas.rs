@@ -36,6 +36,8 @@ fn every_stream_is_what_its_schema_says() {
     let examples = [
         (Stream::Anomalies, "nab", ""),
         (Stream::Provisional, "provisional", ".provisional"),
+        (Stream::Alerts, "alerts", ""),
+        (Stream::ProvisionalAlerts, "alerts", ".raised"),
         (Stream::Late, "late_and_malformed", ".late"),
         (Stream::DeadLetters, "late_and_malformed", ".dead"),
         (Stream::Evictions, "limits", ".evictions"),

@@ -152,7 +152,7 @@ impl Logic for Witness {
         self.0.check("time", Some(Underway::Deadline { key: state.0.clone(), time }), underway());
         state.1 = None;
     }
-    fn on_end(&self, state: &mut Self::State, _: &mut impl FnMut(EventTime, Record)) {
+    fn on_end(&self, state: &mut Self::State, _: EventTime, _: &mut impl FnMut(EventTime, Record)) {
         self.0.check("end", Some(Underway::End { key: state.0.clone() }), underway());
     }
     fn save(&self, _: &Self::State, _: &mut Vec<u8>) {}

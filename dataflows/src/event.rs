@@ -68,6 +68,12 @@ pub trait Event: Describe + Addressed + ExchangeData + Clone {
     fn shard_hash(&self) -> u64;
 }
 
+/// Something that is said before it is final, and may be taken back.
+pub trait Provisional: Describe + Addressed + ExchangeData + Clone {
+    /// The event time of what is said.
+    fn time(&self) -> EventTime;
+}
+
 /// The shard hash of what concerns a key: its group, so that with as many shards as workers nothing leaves its worker.
 fn of_group(key: &Key) -> u64 {
     key.id().group().index() as u64
@@ -118,9 +124,9 @@ pub trait Ranked {
         Ordering::Equal
     }
 
-    /// What names it among them, as the name of a detection does; by default, all are of one series.
-    fn series(&self) -> &str {
-        ""
+    /// What names it among them, as its kind and the name of a detection do; by default, all are of one series.
+    fn series(&self) -> [&str; 2] {
+        ["", ""]
     }
 
     /// Whether the other says the very same, bit for bit.

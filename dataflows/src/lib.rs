@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock, a file, a socket or starts a thread: what is computed is a function of the records.
 
+pub mod alerts;
 pub mod catalogue;
 pub mod detectors;
 pub mod event;
@@ -19,4 +20,4 @@ pub use catalogue::{Catalogue, Named};
 pub use event::{Addressed, Describe, Emission, Event, Fields, KeyEvent, Ranked};
 pub use logic::Logic;
 pub use record::{Key, KeyId, Name, Offset, PartitionId, Record, RowBatch};
-pub use time::{EventTime, Span, Watermark};
+pub use time::{EventTime, Lapse, Span, Watermark};

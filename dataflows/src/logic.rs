@@ -6,8 +6,10 @@ mod dead_band;
 mod detect;
 #[cfg(test)]
 pub(crate) mod drive;
+mod episodes;
 mod erased;
 mod every;
+mod rebaseline;
 mod silence;
 mod then;
 mod threshold;
@@ -21,11 +23,13 @@ use crate::EventTime;
 pub use calibrate::{Calibrate, Calibration};
 pub use cool_down::{CoolDown, Warm};
 pub use dead_band::DeadBand;
-pub use detect::{Detect, Selection, Verdict};
+pub use detect::{Detect, Selection, Standing, Verdict};
+pub use episodes::{Episode, Episodes};
 pub use erased::{AnyState, DynLogic, ErasedLogic};
 
 pub use every::Every;
-pub use silence::{silent_for, Silence};
+pub use rebaseline::{Rebased, Rebaseline};
+pub use silence::{silent_for, Heard, Silence};
 pub use then::Then;
 pub use threshold::{above, Threshold};
 pub use window::{Aggregate, Gap, Window};
@@ -84,8 +88,19 @@ pub trait Logic: 'static {
     ) {
     }
 
-    /// Takes note that no record will follow, ever; emits what is still in progress.
-    fn on_end(&self, _state: &mut Self::State, _out: &mut impl FnMut(EventTime, Self::Out)) {}
+    /// Takes note that no record will follow, ever, and that event time has come to `end`; emits what is still in progress, at
+    /// no earlier time.
+    fn on_end(&self, _state: &mut Self::State, _end: EventTime, _out: &mut impl FnMut(EventTime, Self::Out)) {
+    }
+
+    /// Takes note that the key loses its state at `time`, to a limit; emits what must not be left open.
+    fn on_evict(
+        &self,
+        _state: &mut Self::State,
+        _time: EventTime,
+        _out: &mut impl FnMut(EventTime, Self::Out),
+    ) {
+    }
 
     /// An estimate of the bytes that a state occupies.
     fn memory(&self, _state: &Self::State) -> usize {

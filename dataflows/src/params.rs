@@ -6,6 +6,8 @@ mod value;
 
 use std::collections::BTreeMap;
 
+use crate::{Lapse, Span};
+
 pub use error::ParamError;
 pub use kind::{Kind, Range};
 pub use value::{Given, Literal, Value};
@@ -79,6 +81,19 @@ impl Parameter {
         }
     }
 
+    /// Checks a number of records or a length of time against the declaration, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// [`ParamError::Refused`] if it is out of range.
+    pub fn lapse(&self, lapse: Lapse) -> Result<Lapse, ParamError> {
+        let given = match lapse {
+            Lapse::Records(records) => Given::Integer(records.into()),
+            Lapse::Time(span) => Given::Text(span.to_string()),
+        };
+        self.check(given).map(|_| lapse)
+    }
+
     /// Checks any given value; a text is read as what the parameter takes.
     ///
     /// # Errors
@@ -102,6 +117,13 @@ impl Parameter {
             (Kind::Integer(from, to), Given::Text(text)) => {
                 text.parse().ok().filter(|value| (from..=to).contains(&value)).map(Value::Integer)
             }
+            (Kind::Lapse(from, to), Given::Integer(records)) => {
+                (from..=to).contains(&records).then_some(Value::Integer(*records))
+            }
+            (Kind::Lapse(from, to), Given::Text(text)) => match text.parse() {
+                Ok(records) => (from..=to).contains(&&records).then_some(Value::Integer(records)),
+                Err(_) => text.parse().ok().filter(|span| *span > Span::ZERO).map(Value::Span),
+            },
             (Kind::Span, Given::Text(text)) => text.parse().ok().map(Value::Span),
             (Kind::Size, Given::Integer(bytes)) => u64::try_from(*bytes).ok().map(Value::Size),
             (Kind::Size, Given::Text(text)) => {

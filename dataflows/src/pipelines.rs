@@ -1,11 +1,16 @@
 //! From the parts that a pipeline names to the one logic that runs per key.
 
+mod rules;
+
 use std::sync::Arc;
 
+use crate::alerts::Finding;
 use crate::catalogue::Named;
-use crate::logic::{DynLogic, Every, Logic, Verdict};
+use crate::logic::{DynLogic, Every, Logic};
 use crate::params::{ParamError, Parameter, Params};
 use crate::Record;
+
+pub use rules::Rules;
 
 /// Makes a step from checked parameters.
 pub type ConstructStep = dyn Fn(&Params) -> Result<DynLogic<Record, Record>, ParamError> + Send + Sync;
@@ -30,8 +35,8 @@ impl Named for OperatorInfo {
 /// Composes steps, one after another, with detections side by side behind them.
 pub fn compose(
     steps: Vec<DynLogic<Record, Record>>,
-    detections: Vec<DynLogic<Record, Verdict>>,
-) -> DynLogic<Record, Verdict> {
+    detections: Vec<DynLogic<Record, Finding>>,
+) -> DynLogic<Record, Finding> {
     let detections = Every::of(detections).erased();
     steps.into_iter().rev().fold(detections, |after, step| step.then(after).erased())
 }

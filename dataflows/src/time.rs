@@ -1,5 +1,6 @@
 //! Event time: the timestamp of every dataflow.
 
+mod lapse;
 mod span;
 mod watermark;
 
@@ -13,6 +14,7 @@ use timely::progress::timestamp::{PathSummary, Refines};
 use timely::progress::Timestamp;
 use timely::PartialOrder;
 
+pub use lapse::Lapse;
 pub use span::{Span, SpanError};
 pub use watermark::Watermark;
 

@@ -109,7 +109,7 @@ fn sample(kind: &Kind) -> Given {
         Kind::Number(range) if range.from.is_finite() => Given::Number(range.from + 1.0),
         Kind::Number(range) => Given::Number(range.to.min(1.0)),
         Kind::Integer(from, to) => Given::Integer((*from).max(1).min(*to)),
-        Kind::Span => Given::Text("5m".to_owned()),
+        Kind::Span | Kind::Lapse(..) => Given::Text("5m".to_owned()),
         Kind::Size => Given::Text("64MiB".to_owned()),
         Kind::Flag => Given::Flag(true),
         Kind::Text | Kind::Texts | Kind::Table => Given::Text("…".to_owned()),

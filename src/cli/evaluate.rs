@@ -30,7 +30,7 @@ Examples:
 
 Exit codes: 0 done, 1 it failed, 2 usage or configuration, 130 interrupted.";
 
-/// Judges detections by labels: the score of the Numenta Anomaly Benchmark, precision, recall, delay, alerts per day.
+/// Judges detections by labels: the score of the Numenta Anomaly Benchmark, precision, recall, delay, alarms per day.
 #[derive(clap::Args)]
 pub(super) struct Evaluate {
     /// A pipeline file, or verdicts as JSON lines

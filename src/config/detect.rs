@@ -1,7 +1,9 @@
 //! `[[detect]]`.
 
-use tidewatch_dataflows::logic::{Calibrate, CoolDown, DeadBand, Selection, Threshold};
+use tidewatch_dataflows::logic::{Calibrate, CoolDown, DeadBand, Episodes, Rebaseline, Selection, Threshold};
 use tidewatch_dataflows::params::Parameter;
+use tidewatch_dataflows::pipelines::Rules;
+use tidewatch_dataflows::Lapse;
 
 use super::item::{Item, Text};
 use super::near::list;
@@ -9,6 +11,9 @@ use super::params::Owner;
 use super::reader::{Checked, Reader};
 use super::spec::DetectSpec;
 use super::table::Table;
+
+/// As many records without an anomaly close an alert at least, where nobody says.
+const QUIET: u32 = 10;
 
 const CLEAR: Parameter = Parameter { name: "clear", ..Threshold::THRESHOLD };
 
@@ -35,7 +40,11 @@ fn detection(
     let chosen = chosen(reader, &mut table);
     let dead_band = dead_band(&mut table);
     let calibrate = records(&mut table, &Calibrate::CALIBRATE);
-    let cool_down = records(&mut table, &CoolDown::RECORDS);
+    let cool_down = lapse(&mut table, &CoolDown::LAPSE);
+    let rebaseline_after = records(&mut table, &Rebaseline::<()>::AFTER);
+    let close_after = lapse(&mut table, &Episodes::CLOSE_AFTER);
+    let rearm = number(&mut table, &Episodes::REARM);
+    let critical = number(&mut table, &Episodes::CRITICAL);
     let threshold = table.take(Threshold::THRESHOLD.name);
     let clear = table.take(CLEAR.name);
     let finished = table.finish();
@@ -69,17 +78,41 @@ fn detection(
     // Some conditions join several parameters, and only the detector knows them.
     (info.construct)(&given.params, selection).map_err(|error| given.conflict(reader, &error))?;
     finished?;
+    let cool_down = cool_down?.unwrap_or(Lapse::Records(info.cool_down));
+    // What goes on is told no more often than the cool-down says; so a pause between is no end.
+    let usually = match cool_down {
+        Lapse::Records(records) => Lapse::Records(records.max(QUIET)),
+        longer => longer,
+    };
     Ok(DetectSpec {
         name: named.to_owned(),
         detector: info.name.to_owned(),
         params: given.params,
         values: values.into_iter().map(|(index, _)| index).collect(),
-        dead_band: dead_band?,
-        calibrate: calibrate?,
-        cool_down: cool_down?.unwrap_or(info.cool_down),
-        threshold: threshold?,
-        clear: clear?,
+        rules: Rules {
+            dead_band: dead_band?,
+            calibrate: calibrate?,
+            rebaseline_after: rebaseline_after?,
+            cool_down,
+            threshold: threshold?,
+            clear: clear?,
+            close_after: close_after?.unwrap_or(usually),
+            rearm: rearm?.unwrap_or(Episodes::TWICE),
+            critical: critical?,
+        },
     })
+}
+
+/// How long something goes on, if it is given.
+fn lapse(table: &mut Table<'_>, parameter: &Parameter) -> Checked<Option<Lapse>> {
+    let Some(item) = table.take(parameter.name) else { return Ok(None) };
+    let (_, value) = item.check(parameter)?;
+    Ok(Some(Lapse::try_from(&value).expect("it was checked")))
+}
+
+/// A number, if it is given.
+fn number(table: &mut Table<'_>, parameter: &Parameter) -> Checked<Option<f64>> {
+    table.take(parameter.name).map(|item| item.number(parameter)).transpose()
 }
 
 /// A number of records, if it is given.

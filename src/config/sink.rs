@@ -8,7 +8,7 @@ use super::spec::{SinkFormat, SinkSpec, Stream};
 use super::table::Table;
 
 /// Streams that pipelines will have.
-const PLANNED: [&str; 3] = ["alerts", "incidents", "metrics"];
+const PLANNED: [&str; 2] = ["incidents", "metrics"];
 
 /// A sink, and where its path is.
 pub(super) type Placed = (usize, SinkSpec);

@@ -3,8 +3,8 @@
 use tidewatch_connectors::format::Framing;
 use tidewatch_connectors::ingest::Quarantine;
 use tidewatch_connectors::Schema;
-use tidewatch_dataflows::logic::DeadBand;
 use tidewatch_dataflows::params::{Params, Value};
+use tidewatch_dataflows::pipelines::Rules;
 use tidewatch_dataflows::Span;
 
 /// A pipeline, complete and checked.
@@ -189,16 +189,8 @@ pub struct DetectSpec {
     pub params: Params,
     /// The values that it reads: indexes into [`SourceSpec::values`], at least one.
     pub values: Vec<usize>,
-    /// What scores 0 because it is near what was expected, if anything does.
-    pub dead_band: Option<DeadBand>,
-    /// After how many scores of a key each is replaced by one minus its tail probability, if it is.
-    pub calibrate: Option<u32>,
-    /// How many records before it a score must be above, or it becomes 0; 0 lets all pass.
-    pub cool_down: u32,
-    /// The score from which a key is anomalous.
-    pub threshold: f64,
-    /// The score below which it no longer is; at most `threshold`.
-    pub clear: f64,
+    /// How its scores become verdicts and alerts.
+    pub rules: Rules,
 }
 
 /// A place for results: a `[[sink]]`.
@@ -238,6 +230,10 @@ pub enum Stream {
     Verdicts,
     /// The anomalous verdicts before they are final, and what becomes of them.
     Provisional,
+    /// The episodes of anomalies, as they open, become worse, and close.
+    Alerts,
+    /// The alerts before they are final, and what becomes of them.
+    ProvisionalAlerts,
     /// The records behind the watermark.
     Late,
     /// The payloads that are not records.
@@ -248,8 +244,16 @@ pub enum Stream {
 
 impl Stream {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Anomalies, Self::Verdicts, Self::Provisional, Self::Late, Self::DeadLetters, Self::Evictions];
+    pub const ALL: [Self; 8] = [
+        Self::Anomalies,
+        Self::Verdicts,
+        Self::Provisional,
+        Self::Alerts,
+        Self::ProvisionalAlerts,
+        Self::Late,
+        Self::DeadLetters,
+        Self::Evictions,
+    ];
 
     /// The name in pipeline files.
     pub fn name(self) -> &'static str {
@@ -257,10 +261,17 @@ impl Stream {
             Self::Anomalies => "anomalies",
             Self::Verdicts => "verdicts",
             Self::Provisional => "provisional",
+            Self::Alerts => "alerts",
+            Self::ProvisionalAlerts => "provisional_alerts",
             Self::Late => "late",
             Self::DeadLetters => "dead_letters",
             Self::Evictions => "evictions",
         }
+    }
+
+    /// Whether what it says is not final, and so in no transaction.
+    pub fn is_provisional(self) -> bool {
+        matches!(self, Self::Provisional | Self::ProvisionalAlerts)
     }
 
     /// The name of the JSON schema of what it says, with its version: a file of the folder `schemas`.
@@ -268,6 +279,8 @@ impl Stream {
         match self {
             Self::Anomalies | Self::Verdicts => "verdict.v1",
             Self::Provisional => "provisional.v1",
+            Self::Alerts => "alert.v1",
+            Self::ProvisionalAlerts => "provisional_alert.v1",
             Self::Late | Self::DeadLetters => "rejected.v1",
             Self::Evictions => "eviction.v1",
         }

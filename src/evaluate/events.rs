@@ -1,19 +1,19 @@
-//! Alerts and windows, as a person on call counts them.
+//! Alarms and windows, as a person on call counts them.
 
 use tidewatch_dataflows::Span;
 
 use super::Series;
 
-/// How many alerts there were, and how many of what was anomalous they found.
+/// How many alarms there were, and how many of what was anomalous they found.
 ///
-/// An *alert* is a longest run of anomalous records of a key. It is true if one of them is in a window; a window is found if
+/// An *alarm* is a longest run of anomalous records of a key. It is true if one of them is in a window; a window is found if
 /// there is an anomalous record in it, with a delay from the first record in the window to the first anomalous one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Events {
-    /// How many alerts there were.
-    pub alerts: usize,
+    /// How many alarms there were.
+    pub alarms: usize,
     /// How many of them were true.
-    pub true_alerts: usize,
+    pub true_alarms: usize,
     /// How many windows there are.
     pub windows: usize,
     /// How many of them were found.
@@ -33,12 +33,12 @@ impl Events {
             events.observed = last.time.since(first.time);
         }
         let mut found = vec![false; series.windows.len()];
-        // Whether the row before is of an alert, and whether that is true.
-        let mut alert: Option<bool> = None;
+        // Whether the row before is of an alarm, and whether that is true.
+        let mut alarm: Option<bool> = None;
         for (at, row) in series.rows.iter().enumerate() {
             let anomalous = threshold.map_or(row.anomalous, |threshold| row.score >= threshold);
             if !anomalous {
-                events.end(alert.take());
+                events.end(alarm.take());
                 continue;
             }
             let window = series.window_of(at);
@@ -46,25 +46,25 @@ impl Events {
                 let start = series.rows[series.windows[window].start].time;
                 events.delays.push(row.time.since(start));
             }
-            alert = Some(alert.unwrap_or(false) || window.is_some());
+            alarm = Some(alarm.unwrap_or(false) || window.is_some());
         }
-        events.end(alert);
+        events.end(alarm);
         events.found = events.delays.len();
         events.delays.sort();
         events
     }
 
-    fn end(&mut self, alert: Option<bool>) {
-        self.alerts += usize::from(alert.is_some());
-        self.true_alerts += usize::from(alert == Some(true));
+    fn end(&mut self, alarm: Option<bool>) {
+        self.alarms += usize::from(alarm.is_some());
+        self.true_alarms += usize::from(alarm == Some(true));
     }
 
     /// Those of several keys.
     pub fn sum<'a>(events: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut sum = Self::default();
         for one in events {
-            sum.alerts += one.alerts;
-            sum.true_alerts += one.true_alerts;
+            sum.alarms += one.alarms;
+            sum.true_alarms += one.true_alarms;
             sum.windows += one.windows;
             sum.found += one.found;
             sum.delays.extend(&one.delays);
@@ -74,9 +74,9 @@ impl Events {
         sum
     }
 
-    /// The share of alerts that were true, in `[0, 1]`; `None` without alerts.
+    /// The share of alarms that were true, in `[0, 1]`; `None` without alarms.
     pub fn precision(&self) -> Option<f64> {
-        share(self.true_alerts, self.alerts)
+        share(self.true_alarms, self.alarms)
     }
 
     /// The share of windows that were found, in `[0, 1]`; `None` without windows.
@@ -84,7 +84,7 @@ impl Events {
         share(self.found, self.windows)
     }
 
-    /// The harmonic mean of precision and recall, in `[0, 1]`; `None` without windows. Without alerts it is 0.
+    /// The harmonic mean of precision and recall, in `[0, 1]`; `None` without windows. Without alarms it is 0.
     pub fn f1(&self) -> Option<f64> {
         let (precision, recall) = (self.precision().unwrap_or(0.0), self.recall()?);
         Some(if precision + recall > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 })
@@ -95,10 +95,10 @@ impl Events {
         self.delays.get(self.delays.len().checked_sub(1)? / 2).copied()
     }
 
-    /// Alerts per day and key.
-    pub fn alerts_per_day(&self) -> Option<f64> {
+    /// Alarms per day and key.
+    pub fn alarms_per_day(&self) -> Option<f64> {
         let days = self.observed.seconds() / 86_400.0;
-        (days > 0.0).then(|| self.alerts as f64 / days)
+        (days > 0.0).then(|| self.alarms as f64 / days)
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Report {
     recall: Option<Spread>,
     f1: Option<Spread>,
     average_precision: Option<f64>,
-    /// For each key its alerts, and its score at the threshold of the standard profile.
+    /// For each key its alarms, and its score at the threshold of the standard profile.
     keys: Vec<(String, Events, Nab)>,
 }
 
@@ -99,15 +99,15 @@ impl Report {
         };
         let events = |events: &Events| {
             json!({
-                "alerts": events.alerts,
-                "true_alerts": events.true_alerts,
+                "alarms": events.alarms,
+                "true_alarms": events.true_alarms,
                 "windows": events.windows,
                 "found": events.found,
                 "precision": events.precision(),
                 "recall": events.recall(),
                 "f1": events.f1(),
                 "median_delay_s": events.median_delay().map(|delay| delay.seconds()),
-                "alerts_per_day": events.alerts_per_day(),
+                "alarms_per_day": events.alarms_per_day(),
             })
         };
         let key = |(key, of_key, nab): &(String, Events, Nab)| json!({ "key": key, "events": events(of_key), "nab_standard": nab.score });
@@ -133,7 +133,7 @@ impl Report {
 
     /// For people.
     pub fn text(&self) -> String {
-        let Events { alerts, true_alerts, windows, found, .. } = &self.events;
+        let Events { alarms, true_alarms, windows, found, .. } = &self.events;
         let mut text = format!(
             "{}: {} keys, {} records, {windows} windows\n\n",
             self.detection,
@@ -158,11 +158,11 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\nprecision          {:>8} {:<18} {true_alerts} of {alerts} alerts are true\n\
+            "\nprecision          {:>8} {:<18} {true_alarms} of {alarms} alarms are true\n\
              recall             {:>8} {:<18} {found} of {windows} windows are found, after {} (median)\n\
              F1                 {:>8} {}\n\
              average precision  {:>8}\n\
-             alerts             {:>8} per day and key",
+             alarms             {:>8} per day and key",
             number(self.events.precision()),
             Interval(self.precision),
             number(self.events.recall()),
@@ -171,13 +171,13 @@ impl Report {
             number(self.events.f1()),
             Interval(self.f1),
             number(self.average_precision),
-            number(self.events.alerts_per_day()),
+            number(self.events.alarms_per_day()),
         );
         let width = self.keys.iter().map(|(key, ..)| key.chars().count()).max().unwrap_or(0).max(3);
         let _ = writeln!(
             text,
             "\n{:width$}  {:>7} {:>5} {:>6} {:>5} {:>8} {:>8}  median delay",
-            "key", "windows", "found", "alerts", "false", "per day", "NAB"
+            "key", "windows", "found", "alarms", "false", "per day", "NAB"
         );
         for (key, events, nab) in &self.keys {
             let _ = writeln!(
@@ -185,9 +185,9 @@ impl Report {
                 "{key:width$}  {:>7} {:>5} {:>6} {:>5} {:>8} {:>8}  {}",
                 events.windows,
                 events.found,
-                events.alerts,
-                events.alerts - events.true_alerts,
-                number(events.alerts_per_day()),
+                events.alarms,
+                events.alarms - events.true_alarms,
+                number(events.alarms_per_day()),
                 number(nab.score.is_finite().then_some(nab.score)),
                 events.median_delay().map_or("–".to_owned(), |delay| delay.to_string()),
             );

@@ -85,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn each_window_and_each_alert_counts_once(series in some_series(), threshold in prop::option::of(0.0..1.0)) {
+    fn each_window_and_each_alarm_counts_once(series in some_series(), threshold in prop::option::of(0.0..1.0)) {
         for series in &series {
             let is_alarm = |row: &Row| row.score >= threshold.unwrap_or(0.5);
             let alarms: Vec<_> = series.rows.iter().map(is_alarm).collect();
@@ -96,20 +96,20 @@ proptest! {
             };
             let found = series.windows.iter().filter(|window| alarms[(*window).clone()].contains(&true)).count();
             let events = Events::of(series, threshold);
-            prop_assert_eq!(starts.len(), events.alerts);
-            prop_assert_eq!(starts.iter().filter(is_true).count(), events.true_alerts);
+            prop_assert_eq!(starts.len(), events.alarms);
+            prop_assert_eq!(starts.iter().filter(is_true).count(), events.true_alarms);
             prop_assert_eq!((series.windows.len(), found), (events.windows, events.found));
         }
     }
 }
 
 #[test]
-fn alerts_are_runs_and_delays_count_from_the_start_of_a_window() {
+fn alarms_are_runs_and_delays_count_from_the_start_of_a_window() {
     let scores = [0.0, 0.9, 0.9, 0.0, 0.1, 0.9, 0.0, 0.9, 0.9, 0.0];
     let events = Events::of(&series(&scores, &[3..6, 8..10]), None);
     let expected = Events {
-        alerts: 3,
-        true_alerts: 2,
+        alarms: 3,
+        true_alarms: 2,
         windows: 2,
         found: 2,
         delays: vec![Span::ZERO, Span::from_secs(120)],
@@ -117,7 +117,7 @@ fn alerts_are_runs_and_delays_count_from_the_start_of_a_window() {
     };
     assert_eq!(expected, events);
     assert_eq!((Some(2.0 / 3.0), Some(1.0), Some(0.8)), (events.precision(), events.recall(), events.f1()));
-    assert_eq!((Some(Span::ZERO), Some(480.0)), (events.median_delay(), events.alerts_per_day()));
+    assert_eq!((Some(Span::ZERO), Some(480.0)), (events.median_delay(), events.alarms_per_day()));
     assert_eq!(None, Events::of(&series(&[], &[]), None).f1());
     assert_eq!(Some(0.0), Events::of(&series(&[0.0, 0.0], &[1..2]), None).f1());
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidewatch_connectors::{Control, Input};
+use tidewatch_dataflows::alerts::Finding;
 use tidewatch_dataflows::flow::Records;
-use tidewatch_dataflows::logic::{DynLogic, Verdict};
+use tidewatch_dataflows::logic::DynLogic;
 use tidewatch_dataflows::operators::keyed::{Durable, KeyedStreams, Take};
 use tidewatch_dataflows::operators::{ArrangeStates, Eager, Keyed, Limits};
 use tidewatch_dataflows::state::Version;
@@ -52,9 +53,9 @@ impl Recovered {
         records: Records<'scope>,
         limits: Limits,
         eager: Option<Eager>,
-        logic: DynLogic<Record, Verdict>,
+        logic: DynLogic<Record, Finding>,
         observers: &[Arc<Observe>],
-    ) -> Result<KeyedStreams<'scope, Verdict>, Error> {
+    ) -> Result<KeyedStreams<'scope, Finding>, Error> {
         let scope = records.rows.scope();
         let (worker, start) = (scope.index(), Instant::now());
         let groups = KeyGroups::of_worker(worker, scope.peers());

@@ -7,6 +7,7 @@ use tidewatch_connectors::format::{CsvEncoder, Encoder, JsonEncoder, TableEncode
 use tidewatch_connectors::ingest::Rejected;
 use tidewatch_connectors::store::within;
 use tidewatch_connectors::{Schema, Store, TransactionalSink};
+use tidewatch_dataflows::alerts::Alert;
 use tidewatch_dataflows::logic::Verdict;
 use tidewatch_dataflows::params::Value;
 use tidewatch_dataflows::{Emission, EventTime, KeyEvent};
@@ -22,6 +23,7 @@ use crate::Error;
 pub(super) struct Results<'scope> {
     pub(super) anomalies: StreamVec<'scope, EventTime, Emission<Verdict>>,
     pub(super) verdicts: StreamVec<'scope, EventTime, Emission<Verdict>>,
+    pub(super) alerts: StreamVec<'scope, EventTime, Emission<Alert>>,
     pub(super) late: StreamVec<'scope, EventTime, Rejected>,
     pub(super) malformed: StreamVec<'scope, EventTime, Rejected>,
     pub(super) evicted: StreamVec<'scope, EventTime, KeyEvent>,
@@ -33,10 +35,13 @@ impl Results<'_> {
         match stream {
             Stream::Anomalies => self.anomalies.clone().egress(output),
             Stream::Verdicts => self.verdicts.clone().egress(output),
+            Stream::Alerts => self.alerts.clone().egress(output),
             Stream::Late => self.late.clone().egress(output),
             Stream::DeadLetters => self.malformed.clone().egress(output),
             Stream::Evictions => self.evicted.clone().egress(output),
-            Stream::Provisional => unreachable!("what is provisional is no result"),
+            Stream::Provisional | Stream::ProvisionalAlerts => {
+                unreachable!("what is provisional is no result")
+            }
         }
     }
 
@@ -53,10 +58,13 @@ impl Results<'_> {
         match stream {
             Stream::Anomalies => self.anomalies.clone().commit(committer, encoder),
             Stream::Verdicts => self.verdicts.clone().commit(committer, encoder),
+            Stream::Alerts => self.alerts.clone().commit(committer, encoder),
             Stream::Late => self.late.clone().commit(committer, encoder),
             Stream::DeadLetters => self.malformed.clone().commit(committer, encoder),
             Stream::Evictions => self.evicted.clone().commit(committer, encoder),
-            Stream::Provisional => unreachable!("what is provisional is in no transaction"),
+            Stream::Provisional | Stream::ProvisionalAlerts => {
+                unreachable!("what is provisional is in no transaction")
+            }
         }
     }
 }
@@ -72,7 +80,7 @@ impl Job {
     pub(super) fn is_transactional(&self, spec: &SinkSpec) -> bool {
         let info = self.0.registry.sinks.get(spec.connector.as_str());
         self.0.file.checkpoint.is_some()
-            && spec.stream != Stream::Provisional
+            && !spec.stream.is_provisional()
             && info.is_some_and(|info| info.transactional.is_some())
     }
 

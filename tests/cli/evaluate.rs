@@ -123,7 +123,7 @@ fn a_pipeline_is_judged_without_its_sinks() {
     let report: Value = serde_json::from_str(fixed.lines().next().expect("there is one")).expect("is JSON");
     assert_eq!(
         (0.0, 0),
-        (report["nab"]["standard"]["score"].as_f64().unwrap(), report["events"]["alerts"].as_u64().unwrap())
+        (report["nab"]["standard"]["score"].as_f64().unwrap(), report["events"]["alarms"].as_u64().unwrap())
     );
 }
 

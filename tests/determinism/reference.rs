@@ -69,7 +69,7 @@ impl Logic for Chronicle {
         out(time, Self::note(past, 2, time, 0.0));
         past.1 = (!past.0.is_multiple_of(3)).then(|| Self::after(time, past, 1));
     }
-    fn on_end(&self, past: &mut Past, out: &mut impl FnMut(EventTime, f64)) {
+    fn on_end(&self, past: &mut Past, _end: EventTime, out: &mut impl FnMut(EventTime, f64)) {
         if let Some(due) = past.1 {
             out(due, (past.0 >> 32) as f64);
         }
@@ -133,7 +133,7 @@ fn emissions_slow(partitions: &Partitions, lateness: Span) -> Vec<Emission<f64>>
             });
         }
         timers(key, &mut past, end, &mut emitted);
-        Chronicle.on_end(&mut past, &mut |time, value| {
+        Chronicle.on_end(&mut past, EventTime::MIN, &mut |time, value| {
             emitted.push(Emission { time, key: key.clone(), value });
         });
     }
@@ -189,7 +189,7 @@ fn limited_slow(
         }
         for (_, key, past) in crowd.0.values_mut() {
             timers(key, past, end, &mut emitted);
-            Chronicle.on_end(past, &mut |time, value| {
+            Chronicle.on_end(past, EventTime::MIN, &mut |time, value| {
                 emitted.push(Emission { time, key: key.clone(), value });
             });
         }

@@ -38,3 +38,51 @@ pub(crate) fn added_up(revisions: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, String> {
     lines.sort_unstable();
     Ok(lines)
 }
+
+/// Each alert as the reader of provisional alerts has it in the end.
+///
+/// # Errors
+///
+/// The first line that cannot follow the one before, or that is not confirmed in the end.
+pub(crate) fn alerts(raised: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, String> {
+    let mut last: BTreeMap<String, (String, bool, u64, String)> = BTreeMap::new();
+    for line in raised {
+        let line = String::from_utf8(line.clone()).map_err(|error| error.to_string())?;
+        let raised = serde_json::from_str::<serde_json::Value>(&line).map_err(|error| error.to_string())?;
+        let text = |name: &str| raised[name].as_str();
+        let (Some(id), Some(event), Some(stage)) = (text("id"), text("event"), text("stage")) else {
+            return Err(format!("no alert: {line}"));
+        };
+        let number = raised["revision"].as_u64().ok_or("no revision")?;
+        let known = last.get(id);
+        let is_said = known.is_some_and(|(event, ..)| event != "retracted");
+        let sure = known.is_some_and(|(_, sure, ..)| *sure);
+        let follows = match event {
+            "raised" => !is_said,
+            "revised" => is_said,
+            "confirmed" | "retracted" => is_said && !sure,
+            _ => false,
+        };
+        if !follows || known.is_some_and(|(_, _, before, _)| number <= *before) {
+            return Err(format!("after {known:?}: {line}"));
+        }
+        let said = format!("\"event\":\"{event}\",\"revision\":{number},\"stage\":\"{stage}\"");
+        let what = line.replace(&said, &format!("\"event\":\"{stage}\""));
+        last.insert(id.to_owned(), (event.to_owned(), sure || event == "confirmed", number, what));
+    }
+    last.retain(|_, (event, ..)| event != "retracted");
+    if let Some(open) = last.values().find(|(_, sure, ..)| !sure) {
+        return Err(format!("left open: {open:?}"));
+    }
+    Ok(last.into_values().map(|(.., what)| what.into_bytes()).collect())
+}
+
+/// The last line of each alert, in the order of their identifiers.
+pub(crate) fn last_stages(alerts: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let id = |line: &Vec<u8>| {
+        let alert: serde_json::Value = serde_json::from_slice(line).expect("it is JSON");
+        (alert["id"].as_str().expect("it has one").to_owned(), line.clone())
+    };
+    let last: BTreeMap<String, Vec<u8>> = alerts.iter().map(id).collect();
+    last.into_values().collect()
+}

@@ -64,8 +64,11 @@ impl<L: Logic> Logic for Snapshotting<L> {
         self.logic.on_time(state, time, out);
         self.renew(state);
     }
-    fn on_end(&self, state: &mut L::State, out: &mut impl FnMut(EventTime, L::Out)) {
-        self.logic.on_end(state, out);
+    fn on_end(&self, state: &mut L::State, end: EventTime, out: &mut impl FnMut(EventTime, L::Out)) {
+        self.logic.on_end(state, end, out);
+    }
+    fn on_evict(&self, state: &mut L::State, time: EventTime, out: &mut impl FnMut(EventTime, L::Out)) {
+        self.logic.on_evict(state, time, out);
     }
     fn memory(&self, state: &L::State) -> usize {
         self.logic.memory(state) - self.overhead

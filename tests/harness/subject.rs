@@ -91,15 +91,17 @@ impl Pipeline {
 }
 
 /// The anomalies come first.
-const STREAMS: [(&str, Stream); 5] = [
+const STREAMS: [(&str, Stream); 6] = [
     ("anomalies", Stream::Anomalies),
     ("verdicts", Stream::Verdicts),
+    ("alerts", Stream::Alerts),
     ("late", Stream::Late),
     ("dead_letters", Stream::DeadLetters),
     ("evictions", Stream::Evictions),
 ];
 
-const PROVISIONAL: (&str, Stream) = ("provisional", Stream::Provisional);
+const PROVISIONAL: [(&str, Stream); 2] =
+    [("provisional", Stream::Provisional), ("provisional_alerts", Stream::ProvisionalAlerts)];
 
 impl Subject for Pipeline {
     fn run(&self, feed: &Feed, setting: &Setting) -> Result<Captured, Error> {
@@ -113,7 +115,8 @@ impl Subject for Pipeline {
             job = job.eager(eager);
         }
         let streams = STREAMS.into_iter().take(if setting.alone { 1 } else { STREAMS.len() });
-        let streams: Vec<_> = streams.chain(setting.eager.map(|_| PROVISIONAL)).collect();
+        let streams: Vec<_> =
+            streams.chain(PROVISIONAL.into_iter().filter(|_| setting.eager.is_some())).collect();
         let sinks = Sinks::new(&streams.iter().map(|(name, _)| *name).collect::<Vec<_>>());
         let outputs = {
             let (job, sinks) = (job.clone(), sinks.clone());

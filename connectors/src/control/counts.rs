@@ -78,6 +78,8 @@ pub struct Totals {
     pub evicted: u64,
     /// Verdicts that a threshold calls anomalies.
     pub anomalies: u64,
+    /// Alerts that have opened.
+    pub alerts: u64,
     /// The earliest and the latest event time.
     pub span: Option<(EventTime, EventTime)>,
 }
@@ -95,6 +97,7 @@ impl Totals {
             keys: tally.keys.get(),
             evicted: tally.evicted.get(),
             anomalies: tally.anomalies.get(),
+            alerts: tally.alerts.get(),
             span: counts.span(),
         }
     }
@@ -116,6 +119,7 @@ impl Totals {
             keys: self.keys + other.keys,
             evicted: self.evicted + other.evicted,
             anomalies: self.anomalies + other.anomalies,
+            alerts: self.alerts + other.alerts,
             span,
         }
     }

@@ -1,9 +1,8 @@
 //! From a stream of revisions to a sink, as they come.
 
-use tidewatch_dataflows::event::Revision;
-use tidewatch_dataflows::{Describe, EventTime};
+use tidewatch_dataflows::event::Provisional;
+use tidewatch_dataflows::EventTime;
 use timely::dataflow::StreamVec;
-use timely::ExchangeData;
 
 use super::{deliver, Delivery, Output, Writer};
 use crate::{Control, Error, Progress};
@@ -17,7 +16,7 @@ pub trait Announce {
     fn announce(self, output: Output);
 }
 
-impl<O: Describe + ExchangeData + Clone> Announce for StreamVec<'_, EventTime, Revision<O>> {
+impl<P: Provisional> Announce for StreamVec<'_, EventTime, P> {
     fn announce(self, output: Output) {
         let control = Control::current();
         let writer = (self.scope().index() == 0).then(|| Writer::new(output, &control)).flatten();
@@ -27,15 +26,15 @@ impl<O: Describe + ExchangeData + Clone> Announce for StreamVec<'_, EventTime, R
 }
 
 /// Revisions on their way to a sink, which is on one worker.
-struct AsTheyCome<O> {
-    come: Vec<Revision<O>>,
+struct AsTheyCome<P> {
+    come: Vec<P>,
     writer: Option<Writer>,
     reached: Progress,
 }
 
-impl<O: Describe + ExchangeData + Clone> Delivery<Revision<O>> for AsTheyCome<O> {
-    fn take(&mut self, _shard: u32, revisions: &mut Vec<Revision<O>>) {
-        self.come.append(revisions);
+impl<P: Provisional> Delivery<P> for AsTheyCome<P> {
+    fn take(&mut self, _shard: u32, said: &mut Vec<P>) {
+        self.come.append(said);
     }
 
     fn reach(&mut self, frontier: Progress) -> Result<(), Error> {
@@ -44,7 +43,7 @@ impl<O: Describe + ExchangeData + Clone> Delivery<Revision<O>> for AsTheyCome<O>
         match &mut self.writer {
             // A frontier that has moved is no news.
             Some(writer) if !come.is_empty() || ends => {
-                writer.write(come.iter().map(|revision| (revision.time, revision)), frontier)
+                writer.write(come.iter().map(|said| (said.time(), said)), frontier)
             }
             _ => Ok(()),
         }

@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::{Addressed, Describe, Fields};
+use timely::ExchangeData;
+
+use super::{Addressed, Describe, Fields, Provisional};
 use crate::{Emission, EventTime, Key};
 
 /// Names something that was said of a key: stable whatever is said before or after it.
@@ -18,9 +20,9 @@ pub struct RevisionId(u64);
 
 impl RevisionId {
     /// The identifier of emission `ordinal`, from 0, of what `key` emits in `series` at `time`.
-    pub fn of(key: &Key, time: EventTime, series: &str, ordinal: u64) -> Self {
+    pub fn of(key: &Key, time: EventTime, series: [&str; 2], ordinal: u64) -> Self {
         let of_key = xxh3_64(key.as_str().as_bytes());
-        let of_series = xxh3_64_with_seed(series.as_bytes(), of_key);
+        let of_series = series.iter().fold(of_key, |seed, part| xxh3_64_with_seed(part.as_bytes(), seed));
         let mut place = [0; 16];
         place[..8].copy_from_slice(&time.micros().to_le_bytes());
         place[8..].copy_from_slice(&ordinal.to_le_bytes());
@@ -103,23 +105,30 @@ impl<O> Revision<O> {
     /// use tidewatch_dataflows::{EventTime, Key};
     ///
     /// let (key, time) = (Key::new("k"), EventTime::MIN);
-    /// let id = RevisionId::of(&key, time, "d", 0);
+    /// let id = RevisionId::of(&key, time, ["verdict", "d"], 0);
     /// let revised = Revision { id, revision: 1, time, key, change: Change::Revised { was: 1.0, is: 5.0 } };
     /// let said = revised.only(|score| *score > 4.0).map(|revision| revision.change);
     /// assert_eq!(said, Some(Change::Provisional(5.0)));
     /// ```
     pub fn only(self, keep: impl Fn(&O) -> bool) -> Option<Self> {
+        self.narrow(|value| keep(&value).then_some(value))
+    }
+
+    /// The same change seen by someone who takes notice of what `read` makes something of, as what it makes of it.
+    pub fn narrow<P>(self, read: impl Fn(O) -> Option<P>) -> Option<Revision<P>> {
         let change = match self.change {
-            Change::Revised { was, is } => match (keep(&was), keep(&is)) {
-                (true, true) => Change::Revised { was, is },
-                (true, false) => Change::Retracted(was),
-                (false, true) => Change::Provisional(is),
-                (false, false) => return None,
+            Change::Revised { was, is } => match (read(was), read(is)) {
+                (Some(was), Some(is)) => Change::Revised { was, is },
+                (Some(was), None) => Change::Retracted(was),
+                (None, Some(is)) => Change::Provisional(is),
+                (None, None) => return None,
             },
-            change if keep(change.value()) => change,
-            _ => return None,
+            Change::Provisional(is) => Change::Provisional(read(is)?),
+            Change::Retracted(was) => Change::Retracted(read(was)?),
+            Change::Confirmed(is) => Change::Confirmed(read(is)?),
         };
-        Some(Self { change, ..self })
+        let Self { id, revision, time, key, .. } = self;
+        Some(Revision { id, revision, time, key, change })
     }
 
     /// The change as updates of a collection: what is no longer said is taken away, what is said now is added.
@@ -140,6 +149,12 @@ impl<O> Revision<O> {
 impl<O> Addressed for Revision<O> {
     fn message_key(&self) -> Option<&[u8]> {
         Some(self.key.as_str().as_bytes())
+    }
+}
+
+impl<O: Describe + ExchangeData + Clone> Provisional for Revision<O> {
+    fn time(&self) -> EventTime {
+        self.time
     }
 }
 

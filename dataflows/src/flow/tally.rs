@@ -34,4 +34,6 @@ pub struct Tally {
     pub evicted: Counter,
     /// Verdicts that a threshold calls anomalies.
     pub anomalies: Counter,
+    /// Alerts that have opened.
+    pub alerts: Counter,
 }

@@ -35,6 +35,29 @@ pub struct Verdict {
     /// Whether the key becomes anomalous with it, or ceases to be; noticed on [demand](super::Threshold::and_turns), and
     /// not written out.
     pub turned: bool,
+    /// For how long it holds; not written out.
+    pub standing: Standing,
+}
+
+/// For how long a verdict holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Standing {
+    /// It is about its record alone.
+    #[default]
+    Alone,
+    /// Until another verdict says that it is over.
+    Lasting,
+    /// What lasted is over: the key that had fallen silent has a record again.
+    Returned,
+    /// What was anomalous is over: it is the new baseline.
+    Shifted,
+}
+
+impl Standing {
+    /// Whether what was anomalous before is over, whatever the score.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Returned | Self::Shifted)
+    }
 }
 
 impl Verdict {
@@ -50,14 +73,16 @@ impl Verdict {
             attribution: None,
             anomalous: false,
             turned: false,
+            standing: Standing::Alone,
         }
     }
 
     /// All that it says, numbers by their bits: an order is needed, not a particular one.
     fn bits(&self) -> impl Ord + Hash {
-        let Self { detector, value, score, expected, lower, upper, attribution, anomalous, turned } = *self;
+        let Self { detector, value, score, expected, lower, upper, attribution, anomalous, turned, standing } =
+            *self;
         let numbers = [value, score, expected, lower, upper].map(|number| number.map(f64::to_bits));
-        (detector, numbers, attribution, anomalous, turned)
+        (detector, numbers, attribution, anomalous, turned, standing)
     }
 }
 
@@ -106,8 +131,8 @@ impl Ranked for Verdict {
     fn rank(&self, other: &Self) -> Ordering {
         self.detector.cmp(&other.detector)
     }
-    fn series(&self) -> &str {
-        &self.detector
+    fn series(&self) -> [&str; 2] {
+        ["verdict", &self.detector]
     }
     fn same(&self, other: &Self) -> bool {
         self == other
@@ -165,7 +190,7 @@ fn score_one<D: Detector>(detector: &D, state: &mut D::State, time: EventTime, v
 fn verdict(detector: Name, attribution: Option<Name>, value: f64, score: Score) -> Verdict {
     let Score { score, expected, lower, upper, .. } = score;
     let value = Some(value).filter(|value| value.is_finite());
-    Verdict { detector, value, score, expected, lower, upper, attribution, anomalous: false, turned: false }
+    Verdict { value, expected, lower, upper, attribution, ..Verdict::of(detector, score) }
 }
 
 /// The seed of a key's random numbers: a hash of the detector's name and the key.

@@ -30,9 +30,9 @@ impl<'a, L: Logic> Drive<'a, L> {
         self.logic.on_record(&mut self.state, time, record, &mut |at, out| emit(emitted, time, at, out));
     }
 
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self, end: EventTime) {
         let emitted = &mut self.emitted;
-        self.logic.on_end(&mut self.state, &mut |at, out| emit(emitted, EventTime::MIN, at, out));
+        self.logic.on_end(&mut self.state, end, &mut |at, out| emit(emitted, end, at, out));
     }
 
     /// Saves the state and restores it from the bytes, which it returns.

@@ -16,7 +16,8 @@ pub trait ErasedLogic<I, O> {
     fn on_record(&self, state: &mut dyn Any, time: EventTime, input: &I, out: &mut dyn FnMut(EventTime, O));
     fn deadline(&self, state: &dyn Any) -> Option<EventTime>;
     fn on_time(&self, state: &mut dyn Any, time: EventTime, out: &mut dyn FnMut(EventTime, O));
-    fn on_end(&self, state: &mut dyn Any, out: &mut dyn FnMut(EventTime, O));
+    fn on_end(&self, state: &mut dyn Any, end: EventTime, out: &mut dyn FnMut(EventTime, O));
+    fn on_evict(&self, state: &mut dyn Any, time: EventTime, out: &mut dyn FnMut(EventTime, O));
     fn memory(&self, state: &dyn Any) -> usize;
     fn copy(&self, state: &dyn Any) -> AnyState;
     fn save(&self, state: &dyn Any, out: &mut Vec<u8>);
@@ -50,8 +51,11 @@ impl<L: Logic> ErasedLogic<L::In, L::Out> for L {
     fn on_time(&self, state: &mut dyn Any, time: EventTime, mut out: &mut dyn FnMut(EventTime, L::Out)) {
         Logic::on_time(self, known_mut(state), time, &mut out);
     }
-    fn on_end(&self, state: &mut dyn Any, mut out: &mut dyn FnMut(EventTime, L::Out)) {
-        Logic::on_end(self, known_mut(state), &mut out);
+    fn on_end(&self, state: &mut dyn Any, end: EventTime, mut out: &mut dyn FnMut(EventTime, L::Out)) {
+        Logic::on_end(self, known_mut(state), end, &mut out);
+    }
+    fn on_evict(&self, state: &mut dyn Any, time: EventTime, mut out: &mut dyn FnMut(EventTime, L::Out)) {
+        Logic::on_evict(self, known_mut(state), time, &mut out);
     }
     fn memory(&self, state: &dyn Any) -> usize {
         Logic::memory(self, known(state))
@@ -99,8 +103,11 @@ impl<I: 'static, O: 'static> Logic for DynLogic<I, O> {
     fn on_time(&self, state: &mut AnyState, time: EventTime, out: &mut impl FnMut(EventTime, O)) {
         self.0.on_time(state.as_mut(), time, out);
     }
-    fn on_end(&self, state: &mut AnyState, out: &mut impl FnMut(EventTime, O)) {
-        self.0.on_end(state.as_mut(), out);
+    fn on_end(&self, state: &mut AnyState, end: EventTime, out: &mut impl FnMut(EventTime, O)) {
+        self.0.on_end(state.as_mut(), end, out);
+    }
+    fn on_evict(&self, state: &mut AnyState, time: EventTime, out: &mut impl FnMut(EventTime, O)) {
+        self.0.on_evict(state.as_mut(), time, out);
     }
     fn memory(&self, state: &AnyState) -> usize {
         size_of::<AnyState>() + self.0.memory(state.as_ref())

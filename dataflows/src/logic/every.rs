@@ -52,9 +52,15 @@ impl<L: Logic> Logic for Every<L> {
         }
     }
 
-    fn on_end(&self, states: &mut Self::State, out: &mut impl FnMut(EventTime, L::Out)) {
+    fn on_end(&self, states: &mut Self::State, end: EventTime, out: &mut impl FnMut(EventTime, L::Out)) {
         for (logic, state) in self.each(states) {
-            logic.on_end(state, out);
+            logic.on_end(state, end, out);
+        }
+    }
+
+    fn on_evict(&self, states: &mut Self::State, time: EventTime, out: &mut impl FnMut(EventTime, L::Out)) {
+        for (logic, state) in self.each(states) {
+            logic.on_evict(state, time, out);
         }
     }
 

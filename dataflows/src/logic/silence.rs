@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Logic, Selection, Verdict};
+use serde::{Deserialize, Serialize};
+
+use super::{Logic, Selection, Standing, Verdict};
 use crate::detectors::DetectorInfo;
 use crate::params::{Kind, ParamError, Parameter};
 use crate::record::Name;
@@ -11,8 +13,8 @@ use crate::{EventTime, Key, Record, Span};
 
 /// Emits one verdict for each time that a key has no record for a while; made by [`silent_for`].
 ///
-/// The verdict is timed at the last record's time plus `after`, has no value, and scores the seconds of silence so far.
-/// Another one follows only after another record. A record at that very instant is in time. A record whose selected
+/// The verdict is timed at the last record's time plus `after`, has no value, and scores the seconds of silence so far. It
+/// [lasts](Standing::Lasting) until the key has a record again, for which there is a verdict without a score. A record at that very instant is in time. A record whose selected
 /// values are all missing counts as none, so that what [`Gap::Alert`](super::Gap::Alert) emits does not break a silence.
 ///
 /// # Examples
@@ -94,54 +96,60 @@ impl Silence {
     }
 }
 
+/// What has been heard of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Heard {
+    /// Nothing yet.
+    Nothing,
+    /// The last record, at this time.
+    Last(EventTime),
+    /// Nothing for so long that it was said.
+    Silence,
+}
+
 impl Logic for Silence {
     type In = Record;
     type Out = Verdict;
-    /// The last record's time; none before the first one, and during a silence that was noticed.
-    type State = Option<EventTime>;
+    type State = Heard;
 
-    fn start(&self, _key: &Key) -> Option<EventTime> {
-        None
+    fn start(&self, _key: &Key) -> Heard {
+        Heard::Nothing
     }
 
     #[inline]
     fn on_record(
         &self,
-        last: &mut Option<EventTime>,
+        heard: &mut Heard,
         time: EventTime,
         input: &Record,
-        _out: &mut impl FnMut(EventTime, Verdict),
+        out: &mut impl FnMut(EventTime, Verdict),
     ) {
-        if self.counts(input) {
-            *last = Some(time);
+        if self.counts(input) && std::mem::replace(heard, Heard::Last(time)) == Heard::Silence {
+            out(time, Verdict { standing: Standing::Returned, ..Verdict::of(self.name, None) });
         }
     }
 
-    fn deadline(&self, last: &Option<EventTime>) -> Option<EventTime> {
+    fn deadline(&self, heard: &Heard) -> Option<EventTime> {
+        let Heard::Last(last) = heard else { return None };
         // After the greatest instant nothing is emitted, so a silence up to there is never noticed.
-        last.map(|last| last.saturating_add(self.after)).filter(|due| *due < EventTime::MAX)
+        Some(last.saturating_add(self.after)).filter(|due| *due < EventTime::MAX)
     }
 
-    fn on_time(
-        &self,
-        last: &mut Option<EventTime>,
-        time: EventTime,
-        out: &mut impl FnMut(EventTime, Verdict),
-    ) {
-        let Some(last) = last.take() else { return };
+    fn on_time(&self, heard: &mut Heard, time: EventTime, out: &mut impl FnMut(EventTime, Verdict)) {
+        let Heard::Last(last) = std::mem::replace(heard, Heard::Silence) else { return };
         let verdict = Verdict::of(self.name, Some(time.since(last).seconds()));
-        out(time, verdict);
+        out(time, Verdict { standing: Standing::Lasting, ..verdict });
     }
 
-    fn copy(&self, last: &Option<EventTime>) -> Option<EventTime> {
-        *last
+    fn copy(&self, heard: &Heard) -> Heard {
+        *heard
     }
 
-    fn save(&self, last: &Option<EventTime>, out: &mut Vec<u8>) {
-        state::save(last, out);
+    fn save(&self, heard: &Heard, out: &mut Vec<u8>) {
+        state::save(heard, out);
     }
 
-    fn restore(&self, bytes: &mut &[u8]) -> Result<Option<EventTime>, StateError> {
+    fn restore(&self, bytes: &mut &[u8]) -> Result<Heard, StateError> {
         state::restore("no-record", bytes)
     }
 }
@@ -173,9 +181,9 @@ mod tests {
             }
         }
         drive.frontier(secs(frontier));
-        drive.end();
+        drive.end(EventTime::MIN);
         let verdicts = drive.emitted.iter();
-        verdicts.map(|(time, verdict)| (time.micros() / 1_000_000, verdict.score.unwrap())).collect()
+        verdicts.filter_map(|(time, verdict)| Some((time.micros() / 1_000_000, verdict.score?))).collect()
     }
 
     proptest! {
@@ -220,6 +228,20 @@ mod tests {
         drive.frontier(secs(60));
         let [(time, verdict)] = &drive.emitted[..] else { panic!("{:?}", drive.emitted) };
         assert_eq!((secs(5), "quiet", None), (*time, &*verdict.detector, verdict.value));
+    }
+
+    #[test]
+    fn a_silence_is_over_with_the_next_record() {
+        let silence = silent_for("5s");
+        let mut drive = Drive::start(&silence);
+        [0, 3, 20, 22, 24, 40]
+            .into_iter()
+            .for_each(|at| drive.record(secs(at), &Record::new(secs(at), [1.0])));
+        let said: Vec<_> =
+            drive.emitted.iter().map(|(time, said)| (*time, said.score, said.standing)).collect();
+        let lasting = |at| (secs(at), Some(5.0), Standing::Lasting);
+        let returned = |at| (secs(at), None, Standing::Returned);
+        assert_eq!(vec![lasting(8), returned(20), lasting(29), returned(40)], said);
     }
 
     #[test]

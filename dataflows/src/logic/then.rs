@@ -75,12 +75,30 @@ impl<A: Logic, B: Logic<In = A::Out>> Logic for Then<A, B> {
         }
     }
 
-    fn on_end(&self, (first, second): &mut Self::State, out: &mut impl FnMut(EventTime, B::Out)) {
-        self.first.on_end(first, &mut |time, middle| {
+    fn on_end(
+        &self,
+        (first, second): &mut Self::State,
+        end: EventTime,
+        out: &mut impl FnMut(EventTime, B::Out),
+    ) {
+        self.first.on_end(first, end, &mut |time, middle| {
             self.catch_up(second, time, out);
             self.second.on_record(second, time, &middle, out);
         });
-        self.second.on_end(second, out);
+        self.second.on_end(second, end, out);
+    }
+
+    fn on_evict(
+        &self,
+        (first, second): &mut Self::State,
+        time: EventTime,
+        out: &mut impl FnMut(EventTime, B::Out),
+    ) {
+        self.first.on_evict(first, time, &mut |time, middle| {
+            self.catch_up(second, time, out);
+            self.second.on_record(second, time, &middle, out);
+        });
+        self.second.on_evict(second, time, out);
     }
 
     #[inline]

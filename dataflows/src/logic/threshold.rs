@@ -1,5 +1,7 @@
 //! Calls a verdict an anomaly when its score is high enough.
 
+#[cfg(doc)]
+use super::Standing;
 use super::{Logic, Verdict};
 use crate::params::{Kind, ParamError, Parameter, Range};
 use crate::state::{self, StateError};
@@ -8,7 +10,8 @@ use crate::{EventTime, Key};
 /// Marks the verdicts that a threshold calls anomalous, with hysteresis, and emits those or all of them.
 ///
 /// A key becomes anomalous with a score of at least `threshold`, and stays so until a score falls below `clear`,
-/// which is `threshold` unless said otherwise. A verdict without a score changes nothing and is never anomalous.
+/// which is `threshold` unless said otherwise, or a verdict says that what was is [over](Standing::is_over). One without a
+/// score changes nothing else and is never anomalous.
 #[derive(Clone, Copy, Debug)]
 pub struct Threshold {
     threshold: f64,
@@ -87,6 +90,7 @@ impl Logic for Threshold {
         if let Some(score) = input.score {
             *anomalous = score >= if was { self.clear } else { self.threshold };
         }
+        *anomalous &= !input.standing.is_over();
         let turned = self.turns && *anomalous != was;
         let anomalous = *anomalous && input.score.is_some();
         if anomalous || turned || self.all {

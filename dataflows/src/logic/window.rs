@@ -247,7 +247,7 @@ impl Logic for Window {
     }
 
     /// Closes at most as many windows as lie over one instant.
-    fn on_end(&self, state: &mut WindowState, out: &mut impl FnMut(EventTime, Record)) {
+    fn on_end(&self, state: &mut WindowState, _end: EventTime, out: &mut impl FnMut(EventTime, Record)) {
         while state.holds_records() {
             self.close(state, out);
         }

@@ -15,7 +15,7 @@ mod durable;
 mod eager;
 mod group;
 #[cfg(test)]
-mod play;
+pub(super) mod play;
 mod sight;
 mod state;
 mod work;

@@ -11,6 +11,8 @@ pub enum Kind {
     Integer(i64, i64),
     /// A length of time, as in `5s`.
     Span,
+    /// Records, from the first to the second number, or a length of time that is not zero.
+    Lapse(i64, i64),
     /// A number of bytes, as in `64MiB`.
     Size,
     /// `true` or `false`.
@@ -31,6 +33,9 @@ impl fmt::Display for Kind {
             Self::Number(range) => range.fmt(f),
             Self::Integer(from, i64::MAX) => write!(f, "a whole number of at least {from}"),
             Self::Integer(from, to) => write!(f, "a whole number in [{from}, {to}]"),
+            Self::Lapse(from, to) => {
+                write!(f, "a whole number of records in [{from}, {to}], or a length of time, as in \"5m\"")
+            }
             Self::Span => f.write_str("a length of time, as in \"5s\""),
             Self::Size => f.write_str("a number of bytes, as in \"64MiB\""),
             Self::Flag => f.write_str("true or false"),

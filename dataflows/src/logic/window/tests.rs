@@ -115,7 +115,7 @@ fn play(
         drive.snapshot();
     }
     let early = drive.emitted.len();
-    drive.end();
+    drive.end(EventTime::MIN);
     (records, now + idle, early, drive.emitted)
 }
 
@@ -180,7 +180,7 @@ fn windows_at_both_ends_of_time_are_emitted() {
         for time in times {
             drive.record(time, &Record::new(time, [1.0]));
         }
-        drive.end();
+        drive.end(EventTime::MIN);
         let total: f64 = drive.emitted.iter().map(|(_, record)| record.values[0]).sum();
         assert!(total >= 3.0 && drive.emitted.len() <= 9, "{:?}", drive.emitted);
     }
@@ -216,7 +216,7 @@ fn a_jump_in_time_fills_a_bounded_number_of_windows() {
                 drive.record(years(at), &Record::new(years(at), [1.5]));
                 assert_eq!(emitted, drive.emitted.len(), "{window:?} after {at} years");
             }
-            drive.end();
+            drive.end(EventTime::MIN);
             // The record after a silence is the first of its window.
             assert_eq!(1.5, drive.emitted[2 * filled].1.values[0], "{window:?}");
         }

@@ -273,10 +273,11 @@ impl<S> Group<S> {
         out.sight.past_deadline();
     }
 
-    /// Lets every key emit what is still in progress: no record will follow.
+    /// Lets every key emit what is still in progress: no record will follow, and all have come to `end`.
     pub(super) fn on_end<L: Logic<In = Record, State = S>>(
         &mut self,
         logic: &L,
+        end: EventTime,
         out: &mut Outputs<'_, L::Out>,
     ) {
         let Rest { group, names, .. } = &*self.rest;
@@ -284,7 +285,7 @@ impl<S> Group<S> {
         for (at, (slot, name)) in self.slots.iter_mut().zip(names.iter()).enumerate() {
             if let Some(state) = &mut slot.state {
                 out.sight.at_deadline(EventTime::MAX, KeyNumber::new(self.rest.group, at));
-                logic.on_end(state, &mut |time, value| {
+                logic.on_end(state, end, &mut |time, value| {
                     (out.emit)(KeyNumber::new(*group, at), Emission { time, key: name.key.clone(), value });
                 });
             }
@@ -349,13 +350,17 @@ impl<S> Group<S> {
                 self.rest.saved.keep(logic, at as usize, slot, key, out.saved);
             }
             self.rest.saved.evict(key, slot.last);
-            if let Some(state) = slot.state.take() {
+            let number = KeyNumber::new(id.group(), at as usize);
+            if let Some(mut state) = slot.state.take() {
                 self.bytes -= logic.memory(&state);
+                logic.on_evict(&mut state, time, &mut |time, value| {
+                    (out.emit)(number, Emission { time, key: key.clone(), value });
+                });
             }
             slot.armed = EventTime::MAX;
             self.keys -= 1;
             let event = KeyEvent { time, key: key.clone(), group: id.group(), cause, last_record: last };
-            out.evicted.push((KeyNumber::new(id.group(), at as usize), event));
+            out.evicted.push((number, event));
             return true;
         }
         false

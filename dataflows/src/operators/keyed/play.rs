@@ -5,26 +5,27 @@ use proptest::prelude::*;
 use super::eager::Provisions;
 use super::group::Outputs;
 use super::{Eager, KeyedState, Limits};
+use crate::alerts::Finding;
 use crate::detectors;
 use crate::event::{Emission, Revision};
 use crate::logic::window::{sliding, tumbling};
-use crate::logic::{silent_for, DynLogic, Every, Gap, Logic, Selection, Threshold, Verdict};
+use crate::logic::{silent_for, DynLogic, Episodes, Every, Gap, Logic, Selection, Threshold, Verdict};
 use crate::params::{Given, Kind, Params};
 use crate::record::{Dictionary, Offset, Origin};
 use crate::state::Changes;
-use crate::{EventTime, Key, PartitionId, Record, RowBatch, Span};
+use crate::{EventTime, Key, Lapse, PartitionId, Record, RowBatch, Span};
 
-pub(super) type Boxed = DynLogic<Record, Verdict>;
-pub(super) type Said = (EventTime, Key, Verdict);
+pub(in crate::operators) type Boxed = DynLogic<Record, Finding>;
+pub(in crate::operators) type Said = (EventTime, Key, Finding);
 
 /// Rows of one partition: how far beyond the frontier, in units of 250 µs; which key; and the value.
-pub(super) type Rows = Vec<(u8, u8, f64)>;
+pub(in crate::operators) type Rows = Vec<(u8, u8, f64)>;
 
 /// Batches that arrive, each followed by a move of the frontier in milliseconds.
-pub(super) type Script = Vec<(u8, Rows, u8)>;
+pub(in crate::operators) type Script = Vec<(u8, Rows, u8)>;
 
 /// The detector with a short warming phase; what it requires gets a value that makes it speak.
-pub(super) fn detector(name: &str) -> Boxed {
+pub(in crate::operators) fn detector(name: &str) -> DynLogic<Record, Verdict> {
     let detectors = detectors::built_in();
     let info = detectors.get(name).unwrap();
     let given = info.parameters.iter().filter_map(|parameter| {
@@ -42,26 +43,46 @@ pub(super) fn detector(name: &str) -> Boxed {
         .unwrap()
 }
 
-pub(super) fn names() -> Vec<&'static str> {
+pub(in crate::operators) fn names() -> Vec<&'static str> {
     detectors::built_in().names().collect()
 }
 
 /// Every detector by itself, and logics with timers, hysteresis and several series.
-pub(super) fn logics() -> Vec<(String, Box<dyn Fn() -> Boxed>)> {
+pub(in crate::operators) fn logics() -> Vec<(String, Box<dyn Fn() -> Boxed>)> {
     let mut logics: Vec<(String, Box<dyn Fn() -> Boxed>)> = Vec::new();
     for name in names() {
-        logics.push((name.to_owned(), Box::new(move || detector(name).then(all(1.0, 1.0)).erased())));
+        logics.push((
+            name.to_owned(),
+            Box::new(move || detector(name).then(all(1.0, 1.0)).then(episodes()).erased()),
+        ));
     }
-    logics.push(("anomalies".into(), Box::new(|| detector("ewma-z").then(anomalous(1.5, 0.5)).erased())));
+    logics.push((
+        "anomalies".into(),
+        Box::new(|| detector("ewma-z").then(anomalous(1.5, 0.5)).then(episodes()).erased()),
+    ));
     logics.push((
         "window".into(),
         Box::new(|| {
-            tumbling("2ms").mean().then(detector("rate-of-change")).then(anomalous(1.0, 1.0)).erased()
+            tumbling("2ms")
+                .mean()
+                .then(detector("rate-of-change"))
+                .then(all(1.0, 1.0))
+                .then(lasting())
+                .erased()
         }),
     ));
     logics.push((
         "gaps".into(),
-        Box::new(|| sliding("6ms", "2ms").max().on_gap(Gap::Alert).fill(9).then(detector("ewma-z")).erased()),
+        Box::new(|| {
+            sliding("6ms", "2ms")
+                .max()
+                .on_gap(Gap::Alert)
+                .fill(9)
+                .then(detector("ewma-z"))
+                .then(all(1.0, 1.0))
+                .then(episodes())
+                .erased()
+        }),
     ));
     logics.push((
         "silence".into(),
@@ -72,51 +93,64 @@ pub(super) fn logics() -> Vec<(String, Box<dyn Fn() -> Boxed>)> {
                 .fill(9)
                 .then(silent_for("3ms"))
                 .then(all(0.0, 0.0))
+                .then(episodes())
                 .erased()
         }),
     ));
     logics.push((
         "several".into(),
         Box::new(|| {
-            let several =
-                names().into_iter().map(|name| detector(name).then(all(1.0, 0.5)).erased()).collect();
+            let several = names()
+                .into_iter()
+                .map(|name| detector(name).then(all(1.0, 0.5)).then(episodes()).erased())
+                .collect();
             Every::of(several).erased()
         }),
     ));
     logics
 }
 
-pub(super) fn all(threshold: f64, clear: f64) -> Threshold {
+pub(in crate::operators) fn all(threshold: f64, clear: f64) -> Threshold {
     anomalous(threshold, clear).and_normal()
 }
 
-pub(super) fn anomalous(threshold: f64, clear: f64) -> Threshold {
+pub(in crate::operators) fn anomalous(threshold: f64, clear: f64) -> Threshold {
     Threshold::new(threshold, clear).unwrap()
 }
 
+/// Alerts that a few records close.
+pub(in crate::operators) fn episodes() -> Episodes {
+    Episodes::new("pipeline", "d").close_after(Lapse::Records(2)).unwrap().critical(4.0).and_normal()
+}
+
+/// Alerts that a timer closes.
+fn lasting() -> Episodes {
+    Episodes::new("pipeline", "d").close_after(Lapse::Time(Span::from_millis(2))).unwrap()
+}
+
 /// Keys of one group, so that limits evict some of them.
-pub(super) fn keys() -> Vec<Key> {
+pub(in crate::operators) fn keys() -> Vec<Key> {
     let group = Key::new("0").id().group();
     let names = (0..).map(|name: u32| Key::new(&name.to_string()));
     names.filter(|key| key.id().group() == group).take(4).collect()
 }
 
 /// Plays the operator: what arrives, how far the frontier is, what was emitted and what was said.
-pub(super) struct Play {
+pub(in crate::operators) struct Play {
     pub(super) state: KeyedState<Boxed>,
     dictionary: Dictionary,
-    pub(super) keys: Vec<Key>,
+    pub(in crate::operators) keys: Vec<Key>,
     offset: u64,
-    pub(super) frontier: EventTime,
-    pub(super) emitted: Vec<Said>,
-    pub(super) evicted: usize,
-    pub(super) revisions: Vec<Revision<Verdict>>,
+    pub(in crate::operators) frontier: EventTime,
+    pub(in crate::operators) emitted: Vec<Said>,
+    pub(in crate::operators) evicted: usize,
+    pub(in crate::operators) revisions: Vec<Revision<Finding>>,
     /// What is being saved.
     pub(super) saved: Changes,
 }
 
 impl Play {
-    pub(super) fn new(logic: Boxed, limits: Limits, eager: Option<Eager>) -> Self {
+    pub(in crate::operators) fn new(logic: Boxed, limits: Limits, eager: Option<Eager>) -> Self {
         Self {
             state: KeyedState::new(1, logic, limits, eager.map(Provisions::new)),
             // So small that numbers of keys are used again.
@@ -140,16 +174,16 @@ impl Play {
         }
     }
 
-    pub(super) fn time(&self, ahead: u8) -> EventTime {
+    pub(in crate::operators) fn time(&self, ahead: u8) -> EventTime {
         self.frontier.saturating_add(Span::from_micros(i64::from(ahead) * 250))
     }
 
-    pub(super) fn arrive(&mut self, partition: u8, rows: &Rows) {
+    pub(in crate::operators) fn arrive(&mut self, partition: u8, rows: &Rows) {
         let rows: Vec<_> = rows.iter().map(|(ahead, key, value)| (self.time(*ahead), *key, *value)).collect();
         self.arrive_at(partition, &rows);
     }
 
-    pub(super) fn arrive_at(&mut self, partition: u8, rows: &[(EventTime, u8, f64)]) {
+    pub(in crate::operators) fn arrive_at(&mut self, partition: u8, rows: &[(EventTime, u8, f64)]) {
         let partition = PartitionId::of("s", &partition.to_string());
         let mut batch = RowBatch::new(Origin { partition, dictionary: 0 }, 1, Offset(self.offset));
         for (time, key, value) in rows {
@@ -166,11 +200,11 @@ impl Play {
         self.hear();
     }
 
-    pub(super) fn advance(&mut self, limit: EventTime) {
+    pub(in crate::operators) fn advance(&mut self, limit: EventTime) {
         let mut evictions = Vec::new();
         let mut eager = self.state.eager.take();
         let emitted = &mut self.emitted;
-        let mut emit = |number, emission: Emission<Verdict>| {
+        let mut emit = |number, emission: Emission<Finding>| {
             if let Some(eager) = &mut eager {
                 eager.confirm(number, &emission);
             }
@@ -194,7 +228,7 @@ impl Play {
     }
 }
 
-pub(super) fn script() -> impl Strategy<Value = Script> {
+pub(in crate::operators) fn script() -> impl Strategy<Value = Script> {
     let value = prop_oneof![6 => (-4i32..4).prop_map(f64::from), 1 => Just(-0.0), 1 => Just(f64::NAN)];
     let ahead = prop_oneof![3 => 0u8..12, 2 => 0u8..60];
     let rows = prop::collection::vec((ahead, 0u8..4, value), 0..12);
@@ -202,7 +236,7 @@ pub(super) fn script() -> impl Strategy<Value = Script> {
     prop::collection::vec((0u8..3, rows, advance), 1..16)
 }
 
-pub(super) fn limits() -> impl Strategy<Value = Limits> {
+pub(in crate::operators) fn limits() -> impl Strategy<Value = Limits> {
     // One or two keys of a group, or all.
     prop::sample::select(vec![256, 512, 1_000_000]).prop_map(|keys| Limits { keys, ..Limits::default() })
 }

@@ -125,7 +125,7 @@ impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
     pub(super) fn finish(&mut self, end: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
         let records = self.release_records(EventTime::MAX, end.floor_ms(), out);
         for group in self.groups.iter_mut() {
-            group.on_end(&self.logic, out);
+            group.on_end(&self.logic, end.floor_ms(), out);
         }
         records
     }

@@ -8,7 +8,7 @@ use crate::{EventTime, Key};
 /// What is compared of the things that are said.
 pub(super) struct Meaning<O> {
     same: fn(&O, &O) -> bool,
-    series: fn(&O) -> &str,
+    series: fn(&O) -> [&str; 2],
 }
 
 impl<O: Ranked> Default for Meaning<O> {

@@ -2,43 +2,44 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::play::{all, detector, keys, limits, logics, script, Boxed, Play, Said};
+use super::super::play::{all, detector, episodes, keys, limits, logics, script, Boxed, Play, Said};
 use super::super::Limits;
 use super::*;
+use crate::alerts::Finding;
 use crate::event::{Change, RevisionId};
-use crate::logic::Verdict;
 use crate::Key;
 
 /// What revisions add up to, checked on the way.
 #[derive(Default)]
 struct Heard {
     revisions: usize,
-    said: BTreeMap<RevisionId, (u32, Option<Verdict>, bool, Said)>,
+    said: BTreeMap<RevisionId, (u32, Option<Finding>, bool, Said)>,
 }
 
 impl Heard {
     /// Reads what is new.
-    fn hear(&mut self, revisions: &[Revision<Verdict>]) -> Result<(), TestCaseError> {
+    fn hear(&mut self, revisions: &[Revision<Finding>]) -> Result<(), TestCaseError> {
         for revision in &revisions[self.revisions..] {
             let known = self.said.get(&revision.id);
-            let (number, said, confirmed) = known
-                .map_or((0, None, false), |(number, said, confirmed, _)| (number + 1, *said, *confirmed));
+            let (number, said, confirmed) = known.map_or((0, None, false), |(number, said, confirmed, _)| {
+                (number + 1, said.clone(), *confirmed)
+            });
             prop_assert_eq!(number, revision.revision, "{:?}", revision);
             prop_assert!(!confirmed, "{:?} comes after a confirmation", revision);
-            let (was, is, is_final) = match revision.change {
+            let (was, is, is_final) = match revision.change.clone() {
                 Change::Provisional(is) => (None, Some(is), false),
                 Change::Revised { was, is } => {
                     prop_assert!(was != is, "{:?} changes nothing", revision);
                     (Some(was), Some(is), false)
                 }
                 Change::Retracted(was) => (Some(was), None, false),
-                Change::Confirmed(is) => (Some(is), Some(is), true),
+                Change::Confirmed(is) => (Some(is.clone()), Some(is), true),
             };
             prop_assert_eq!(said, was, "{:?}", revision);
-            let what = (revision.time, revision.key.clone(), *revision.change.value());
-            if let Some((.., (time, key, verdict))) = known {
-                let place = (time, key, verdict.detector);
-                prop_assert_eq!(place, (&what.0, &what.1, what.2.detector), "two things have one identifier");
+            let what = (revision.time, revision.key.clone(), revision.change.value().clone());
+            if let Some((.., (time, key, finding))) = known {
+                let place = (time, key, finding.series());
+                prop_assert_eq!(place, (&what.0, &what.1, what.2.series()), "two things have one identifier");
             }
             self.said.insert(revision.id, (number, is, is_final, what));
         }
@@ -49,7 +50,10 @@ impl Heard {
     /// What is said; `confirmed` or not.
     fn said(&self, confirmed: Option<bool>) -> Vec<Said> {
         let said = self.said.values().filter(|(_, _, is, _)| confirmed.is_none_or(|wanted| wanted == *is));
-        sorted(said.filter_map(|(_, said, _, (time, key, _))| Some((*time, key.clone(), (*said)?))).collect())
+        sorted(
+            said.filter_map(|(_, said, _, (time, key, _))| Some((*time, key.clone(), said.clone()?)))
+                .collect(),
+        )
     }
 }
 
@@ -72,11 +76,11 @@ fn say_slow(
     arrived.sort_unstable_by_key(|(time, partition, index, ..)| (*time, *partition, *index));
     let mut said = Vec::new();
     for key in keys() {
-        let mut emit = |time, verdict| said.push((time, key.clone(), verdict));
+        let mut emit = |time, finding| said.push((time, key.clone(), finding));
         let mut state = None;
-        let timers = |state: &mut crate::logic::AnyState, limit, emit: &mut dyn FnMut(EventTime, Verdict)| {
+        let timers = |state: &mut crate::logic::AnyState, limit, emit: &mut dyn FnMut(EventTime, Finding)| {
             while let Some(due) = logic.deadline(state).filter(|due| *due < limit) {
-                logic.on_time(state, due, &mut |time, verdict| emit(time, verdict));
+                logic.on_time(state, due, &mut |time, finding| emit(time, finding));
             }
         };
         for (time, .., value) in arrived.iter().filter(|(.., of, _)| *of == key) {
@@ -164,8 +168,11 @@ proptest! {
 #[test]
 fn a_key_past_its_budget_waits_and_speaks_again_when_nothing_of_it_waits() {
     let budget = Eager { records: 2, ..Eager::default() };
-    let mut play =
-        Play::new(detector("static").then(all(1.0, 1.0)).erased(), Limits::default(), Some(budget));
+    let mut play = Play::new(
+        detector("static").then(all(9.0, 9.0)).then(episodes()).erased(),
+        Limits::default(),
+        Some(budget),
+    );
     let said = |play: &mut Play, rows: &[(u8, u8, f64)]| {
         play.revisions.clear();
         play.arrive(0, &rows.to_vec());

@@ -1,0 +1,255 @@
+//! What is worth a person's attention: an alert for each episode of anomalies.
+//!
+//! A detection judges records; somebody who is woken wants to hear of an *episode*: that it begins, that it becomes
+//! clearly worse, that it is over. An [`Alert`] is an episode as far as it is known at a time, under an identifier that
+//! stays the same as it goes on. [`Episodes`](crate::logic::Episodes) makes alerts of verdicts, in event time, so that they
+//! are as final as the verdicts; [`Raise`](crate::operators::Raise) says them before.
+
+mod finding;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::event::{Addressed, Describe, Fields, Provisional, Ranked};
+use crate::logic::Verdict;
+use crate::{EventTime, Key};
+
+pub use finding::Finding;
+
+/// Names an episode: a hash of pipeline, detection, key and the time at which it opened.
+///
+/// So it is the same in every run, and in what is said before it is final. Two episodes of a key that open at the same
+/// instant share it. Written as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AlertId(u64);
+
+impl AlertId {
+    /// The identifier of what opens at `time` where `whose` tells pipeline, detection and key.
+    pub(crate) fn of(whose: u64, time: EventTime) -> Self {
+        Self(xxh3_64_with_seed(&time.micros().to_le_bytes(), whose))
+    }
+}
+
+/// A hash of what the identifiers of a key's alerts have in common.
+pub(crate) fn whose(pipeline: &str, detector: &str, key: &Key) -> u64 {
+    let of_pipeline = xxh3_64(pipeline.as_bytes());
+    xxh3_64_with_seed(key.as_str().as_bytes(), xxh3_64_with_seed(detector.as_bytes(), of_pipeline))
+}
+
+impl fmt::Display for AlertId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// How an episode goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// It begins.
+    Opened,
+    /// It has become clearly worse.
+    Updated,
+    /// It is over.
+    Closed(Cause),
+}
+
+impl Stage {
+    /// What formats call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Updated => "updated",
+            Self::Closed(_) => "closed",
+        }
+    }
+
+    /// Why it is over, if it is.
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Self::Closed(cause) => Some(cause),
+            Self::Opened | Self::Updated => None,
+        }
+    }
+}
+
+/// Why an episode is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Cause {
+    /// Nothing has been anomalous for a while.
+    Quiet,
+    /// The key that had fallen silent has a record again.
+    Returned,
+    /// What was anomalous has lasted so long that it is the new baseline.
+    Shifted,
+    /// The key has lost its state to a limit.
+    Evicted,
+    /// The sources have ended.
+    Ended,
+}
+
+impl Cause {
+    /// What formats call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quiet => "quiet",
+            Self::Returned => "returned",
+            Self::Shifted => "shifted",
+            Self::Evicted => "evicted",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// How bad an episode is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Severity {
+    /// Some score is an anomaly's.
+    Warning,
+    /// Some score is as high as a pipeline calls critical.
+    Critical,
+}
+
+impl Severity {
+    /// What formats call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// An episode of anomalies of a key, as far as it is known at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Alert {
+    /// Which one.
+    pub id: AlertId,
+    /// What happens to it.
+    pub stage: Stage,
+    /// How bad it has been.
+    pub severity: Severity,
+    /// The time of its first anomaly, at which it opened.
+    pub start: EventTime,
+    /// The time of its last anomaly so far.
+    pub end: EventTime,
+    /// How many anomalies it has so far.
+    pub anomalies: u64,
+    /// The time of its highest score.
+    pub peak_time: EventTime,
+    /// The verdict with its highest score: the first one, if there are several.
+    pub peak: Verdict,
+}
+
+impl Alert {
+    /// Its fields after the time and key, of which the first ones tell what happens to it.
+    fn describe_rest(&self, fields: &mut dyn Fields) {
+        let Self { severity, start, end, anomalies, peak_time, peak, .. } = self;
+        fields.text("cause", self.stage.cause().map(Cause::name));
+        fields.text("severity", Some(severity.name()));
+        fields.text("detector", Some(&peak.detector));
+        fields.time("start", *start);
+        fields.time("end", *end);
+        fields.integer("anomalies", Some(*anomalies));
+        fields.time("peak_time", *peak_time);
+        fields.number("value", peak.value);
+        fields.number("score", peak.score);
+        fields.number("expected", peak.expected);
+        fields.number("lower", peak.lower);
+        fields.number("upper", peak.upper);
+        fields.text("attribution", peak.attribution.as_deref());
+    }
+}
+
+impl Describe for Alert {
+    fn describe(&self, fields: &mut dyn Fields) {
+        fields.text("id", Some(&self.id.to_string()));
+        fields.text("event", Some(self.stage.name()));
+        self.describe_rest(fields);
+    }
+}
+
+impl Ranked for Alert {
+    fn rank(&self, other: &Self) -> std::cmp::Ordering {
+        self.peak.rank(&other.peak)
+    }
+    fn series(&self) -> [&str; 2] {
+        ["alert", &self.peak.detector]
+    }
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+/// What is said of an episode before it is final, and what becomes of it.
+///
+/// # Law
+///
+/// Of one identifier, revisions are numbered upwards as they are sent, with gaps. Whoever keeps, for each identifier, the
+/// highest one, drops what is [retracted](News::Retracted), and looks at times that the frontier has passed, has the alerts
+/// as they finally are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Raised {
+    /// The event time of what is said: of the newest stage.
+    pub time: EventTime,
+    /// Of whom it is said.
+    pub key: Key,
+    /// Higher than that of what came before it, in this run.
+    pub revision: u64,
+    /// What changes.
+    pub news: News,
+    /// The episode as it is said to be; of one that is retracted, as it was.
+    pub alert: Alert,
+}
+
+/// What becomes of an alert that is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum News {
+    /// It is said for the first time, or again after it was retracted.
+    Raised,
+    /// Something else is said of it.
+    Revised,
+    /// It is sure that it opened: from now on it is not retracted.
+    Confirmed,
+    /// It is no longer said: nothing opened then.
+    Retracted,
+}
+
+impl News {
+    /// What formats call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raised => "raised",
+            Self::Revised => "revised",
+            Self::Confirmed => "confirmed",
+            Self::Retracted => "retracted",
+        }
+    }
+}
+
+/// The key of whom it is said: so a broker keeps what is said of an alert in order.
+impl Addressed for Raised {
+    fn message_key(&self) -> Option<&[u8]> {
+        Some(self.key.as_str().as_bytes())
+    }
+}
+
+impl Provisional for Raised {
+    fn time(&self) -> EventTime {
+        self.time
+    }
+}
+
+impl Describe for Raised {
+    fn describe(&self, fields: &mut dyn Fields) {
+        fields.time("time", self.time);
+        fields.key("key", &self.key);
+        fields.text("id", Some(&self.alert.id.to_string()));
+        fields.text("event", Some(self.news.name()));
+        fields.integer("revision", Some(self.revision));
+        fields.text("stage", Some(self.alert.stage.name()));
+        self.alert.describe_rest(fields);
+    }
+}

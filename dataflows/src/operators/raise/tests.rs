@@ -1,0 +1,122 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::super::keyed::play::{limits, logics, script, Play, Said};
+use super::super::{Eager, Limits};
+use super::*;
+
+/// What a reader of the stream has, checked on the way.
+#[derive(Default)]
+struct Heard(BTreeMap<AlertId, (Raised, bool)>);
+
+impl Heard {
+    fn hear(&mut self, raised: Raised) -> Result<(), TestCaseError> {
+        let known = self.0.get(&raised.alert.id);
+        let is_said = known.is_some_and(|(known, _)| known.news != News::Retracted);
+        let was_confirmed = known.is_some_and(|(_, confirmed)| *confirmed);
+        if let Some((known, _)) = known {
+            prop_assert!(raised.revision > known.revision, "{:?}", raised);
+            prop_assert_eq!(&raised.key, &known.key);
+            prop_assert_eq!(raised.alert.start, known.alert.start);
+        }
+        let changes = known.is_none_or(|(known, _)| (known.time, known.alert) != (raised.time, raised.alert));
+        let follows = match raised.news {
+            News::Raised => !is_said && !was_confirmed,
+            News::Revised => is_said && changes,
+            News::Confirmed => is_said && !was_confirmed && !changes,
+            News::Retracted => is_said && !was_confirmed && !changes,
+        };
+        prop_assert!(follows, "{:?} after {:?}", raised, known);
+        let confirmed = was_confirmed || raised.news == News::Confirmed;
+        self.0.insert(raised.alert.id, (raised, confirmed));
+        Ok(())
+    }
+
+    fn said(&self) -> impl Iterator<Item = &(Raised, bool)> {
+        self.0.values().filter(|(raised, _)| raised.news != News::Retracted)
+    }
+
+    /// The alerts as they are said to be, of those that nothing is said of at `limit` or later.
+    fn before(&self, limit: EventTime) -> BTreeMap<AlertId, (EventTime, Alert)> {
+        let said = self.said().filter(|(raised, _)| raised.time < limit);
+        said.map(|(raised, _)| (raised.alert.id, (raised.time, raised.alert))).collect()
+    }
+}
+
+/// Whether a key opened two episodes at one instant, which share an identifier: as where it lost its state in between.
+fn is_twice(emitted: &[Said], id: AlertId) -> bool {
+    let opened = |alert: &&Alert| alert.id == id && alert.stage == Stage::Opened;
+    emitted.iter().filter_map(|(.., finding)| finding.alert()).filter(opened).count() > 1
+}
+
+/// Each alert as it finally is.
+fn last(emitted: &[Said]) -> BTreeMap<AlertId, (EventTime, Alert)> {
+    let alerts = emitted.iter().filter_map(|(time, _, finding)| Some((*time, *finding.alert()?)));
+    alerts.map(|(time, alert)| (alert.id, (time, alert))).collect()
+}
+
+proptest! {
+    #[test]
+    fn up_to_the_frontier_alerts_are_said_as_they_finally_are(
+        script in script(), limits in limits(), records in prop::sample::select(vec![0, 2, 256]),
+    ) {
+        for (name, logic) in logics().into_iter().filter(|(name, _)| name != "several") {
+            let mut play = Play::new(logic(), limits, Some(Eager { records, ..Eager::default() }));
+            let (mut voices, mut heard, mut told) = (Voices::default(), Heard::default(), 0);
+            let steps = script.iter().map(Some).chain([None]);
+            for step in steps {
+                if let Some((partition, rows, advance)) = step {
+                    play.arrive(*partition, rows);
+                    if *advance > 0 {
+                        play.advance(play.time(*advance * 4));
+                    }
+                } else {
+                    play.advance(EventTime::MAX);
+                }
+                for revision in &play.revisions[told..] {
+                    if let Some(revision) = revision.clone().narrow(|finding| finding.alert().copied()) {
+                        voices.hear(revision);
+                    }
+                }
+                told = play.revisions.len();
+                voices.say().into_iter().try_for_each(|raised| heard.hear(raised))?;
+
+                let mut expected = last(&play.emitted);
+                let mut said = heard.before(play.frontier);
+                said.retain(|id, _| !is_twice(&play.emitted, *id));
+                expected.retain(|id, _| !is_twice(&play.emitted, *id) && heard.said().all(|(raised, _)| raised.alert.id != *id || raised.time < play.frontier));
+                prop_assert_eq!(expected, said, "{} before {}", name, play.frontier);
+            }
+            prop_assert!(heard.said().all(|(_, confirmed)| *confirmed), "{}", name);
+            prop_assert!(voices.alerts.is_empty() && voices.changed.is_empty(), "{} remembers what is over", name);
+        }
+    }
+}
+
+#[test]
+fn an_opening_that_moves_is_another_alert() {
+    let logic = logics().into_iter().find(|(name, _)| name == "static").unwrap().1;
+    let mut play = Play::new(logic(), Limits::default(), Some(Eager::default()));
+    let mut voices = Voices::default();
+    let mut say = |play: &mut Play| {
+        let alerts = play
+            .revisions
+            .drain(..)
+            .filter_map(|revision| revision.narrow(|finding| finding.alert().copied()));
+        alerts.for_each(|revision| voices.hear(revision));
+        voices
+            .say()
+            .into_iter()
+            .map(|raised| (raised.news, raised.alert.stage, raised.alert.anomalies))
+            .collect::<Vec<_>>()
+    };
+    play.arrive(0, &vec![(20, 0, 5.0)]);
+    assert_eq!(vec![(News::Raised, Stage::Opened, 1)], say(&mut play));
+    play.arrive(0, &vec![(12, 0, 5.0)]);
+    let mut moved = say(&mut play);
+    moved.sort_unstable();
+    assert_eq!(vec![(News::Raised, Stage::Opened, 1), (News::Retracted, Stage::Opened, 1)], moved);
+    play.advance(play.time(16));
+    assert_eq!(vec![(News::Confirmed, Stage::Opened, 1)], say(&mut play));
+}
