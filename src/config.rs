@@ -3,6 +3,7 @@
 //! Every mistake is reported with its position and with what would be right, and all of them at once. What the file
 //! describes is complete: defaults are filled in, names are known to the [`Registry`], and parameters are in range.
 
+mod alerts;
 mod checkpoint;
 mod detect;
 mod expand;
@@ -34,8 +35,8 @@ use reader::Reader;
 use table::Table;
 
 pub use spec::{
-    Ambiguous, CheckpointSpec, DetectSpec, FormatKind, FormatSpec, LimitsSpec, PipelineFile, Policy,
-    SinkFormat, SinkSpec, SourceSpec, StepSpec, Stream, TimeSpec, TimeUnit,
+    AlertsSpec, Ambiguous, CheckpointSpec, DetectSpec, FormatKind, FormatSpec, LimitsSpec, PipelineFile,
+    Policy, SinkFormat, SinkSpec, SourceSpec, StepSpec, Stream, TimeSpec, TimeUnit,
 };
 
 /// Reads a pipeline file, with variables from the environment of the process.

@@ -9,7 +9,7 @@ use tidewatch_connectors::recording::{Play, Recorder, Recording};
 use tidewatch_connectors::{Control, Ingested, Input, Schema, Sink};
 use tidewatch_dataflows::alerts::{Alert, Finding, Stage};
 use tidewatch_dataflows::logic::{DynLogic, Selection};
-use tidewatch_dataflows::operators::{Eager, Keyed, Limits, Raise};
+use tidewatch_dataflows::operators::{Correlate, Eager, Grouping, Keyed, Limits, Raise};
 use tidewatch_dataflows::{pipelines, Emission, EventTime, Name, Record};
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::Inspect;
@@ -118,21 +118,22 @@ impl Job {
     /// What processes must have in common to run it together: all but where it is and
     /// where its sinks write to.
     pub fn identity(&self) -> String {
-        let PipelineFile { path: _, name, sources, steps, detects, sinks, limits, checkpoint } = self.file();
+        let PipelineFile { path: _, name, sources, steps, detects, alerts, sinks, limits, checkpoint } =
+            self.file();
         let streams: Vec<_> = sinks.iter().map(|sink| sink.stream).collect();
-        format!("{:?}", (name, sources, steps, detects, streams, limits, checkpoint))
+        format!("{:?}", (name, sources, steps, detects, alerts, streams, limits, checkpoint))
     }
 
     /// Stands for all of the pipeline that changes its output: not for where it reads and writes.
     pub fn hash(&self) -> u64 {
-        let PipelineFile { sources, steps, detects, limits, .. } = self.file();
+        let PipelineFile { sources, steps, detects, alerts, limits, .. } = self.file();
         let source = |source: &SourceSpec| {
             let source = SourceSpec { options: Default::default(), ..source.clone() };
             format!("{source:?}")
         };
         let sources: Vec<_> = sources.iter().map(source).collect();
         let limits = (limits.keys, limits.state, limits.record);
-        xxh3_64(format!("{:?}", (sources, steps, detects, limits)).as_bytes())
+        xxh3_64(format!("{:?}", (sources, steps, detects, alerts, limits)).as_bytes())
     }
 
     /// The names of what its records carry.
@@ -228,16 +229,17 @@ impl Job {
             info!(?stream, connector, path = spec_.path(), "opened sink");
             Ok(if lenient { Box::new(Lenient::new(sink)) } else { sink })
         };
-        self.encoded(open, spec.format)
+        self.encoded(spec.stream, open, spec.format)
     }
 
-    /// An output to any sink, in a format.
+    /// An output of a stream to any sink, in a format.
     pub fn encoded(
         &self,
+        stream: Stream,
         open: impl FnOnce() -> Result<Box<dyn Sink>, tidewatch_connectors::Error> + 'static,
         format: SinkFormat,
     ) -> Output {
-        let schema = self.0.schema.clone();
+        let schema = self.0.file.schema_of(stream);
         match format {
             SinkFormat::Json => Output::new(open, JsonEncoder::new(schema)),
             SinkFormat::Csv => Output::new(open, CsvEncoder::new(schema)),
@@ -336,13 +338,22 @@ impl Job {
         start.await_opened(&control, scope.index());
         let Some(Ingested { records, late, malformed }) = ingested else { return Ok(()) };
         let (limits, eager) = (self.limits(), self.0.eager);
-        let keyed = match (recovered, provisional) {
-            (Some(recovered), _) => {
+        let (keyed, incidents) = match recovered {
+            Some(recovered) => {
                 let observers = &self.0.registry.observers;
-                recovered.keyed(records, limits, provisional.then_some(eager), logic, observers)?
+                let eager = provisional.then_some(eager);
+                recovered.keyed(records, limits, eager, logic, self.grouping(), observers)?
             }
-            (None, true) => records.keyed_eagerly(limits, eager, logic),
-            (None, false) => records.keyed_within(limits, logic),
+            None => {
+                let keyed = match provisional {
+                    true => records.keyed_eagerly(limits, eager, logic),
+                    false => records.keyed_within(limits, logic),
+                };
+                let grouping = self.grouping().filter(|_| wants(Stream::Incidents));
+                let alerts = || keyed.emitted.clone().flat_map(Emission::alert);
+                let incidents = grouping.map(|grouping| alerts().correlate(grouping));
+                (keyed, incidents)
+            }
         };
         let tally = control.tally().clone();
         let opened = tally.clone();
@@ -356,7 +367,8 @@ impl Job {
             .emitted
             .flat_map(Emission::alert)
             .inspect(move |alert| opened.alerts.add(u64::from(opens(alert))));
-        let results = Results { anomalies, verdicts, alerts, late, malformed, evicted: keyed.evicted };
+        let results =
+            Results { anomalies, verdicts, alerts, incidents, late, malformed, evicted: keyed.evicted };
         let said = keyed.provisional;
         for (stream, output) in outputs {
             match stream {
@@ -372,9 +384,20 @@ impl Job {
             }
         }
         if let Some(recovered) = recovered {
-            transactional.commit(&results, &recovered.shards, self.schema(), scope.index(), scope.peers())?;
+            transactional.commit(&results, &recovered.shards, self.file(), scope.index(), scope.peers())?;
         }
         Ok(())
+    }
+
+    /// Which alerts are one incident, if that is wanted.
+    fn grouping(&self) -> Option<Grouping> {
+        let PipelineFile { name, alerts, .. } = self.file();
+        alerts.as_ref().map(|alerts| Grouping {
+            pipeline: name.as_str().into(),
+            parts: alerts.group_by.clone(),
+            of: self.0.schema.key.len(),
+            gap: alerts.gap,
+        })
     }
 
     fn limits(&self) -> Limits {

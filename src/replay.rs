@@ -136,7 +136,7 @@ impl Replay {
                     std::fs::create_dir_all(&folder).map_err(io)?;
                     Ok(Box::new(FileSink::create(path)?) as _)
                 };
-                (*stream, job.encoded(open, *format))
+                (*stream, job.encoded(*stream, open, *format))
             };
             files.iter().map(output).collect()
         }))

@@ -83,7 +83,7 @@ impl Sinks {
         Arc::new(move || {
             let output = |(stream, sink): (Stream, &MemorySink)| {
                 let sink = sink.clone();
-                (stream, job.encoded(move || Ok(Box::new(sink) as _), SinkFormat::Json))
+                (stream, job.encoded(stream, move || Ok(Box::new(sink) as _), SinkFormat::Json))
             };
             final_streams().zip(&sinks).map(output).collect()
         })

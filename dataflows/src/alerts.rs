@@ -6,6 +6,7 @@
 //! are as final as the verdicts; [`Raise`](crate::operators::Raise) says them before.
 
 mod finding;
+mod incident;
 
 use std::fmt;
 
@@ -17,6 +18,7 @@ use crate::logic::Verdict;
 use crate::{EventTime, Key};
 
 pub use finding::Finding;
+pub use incident::{Course, Incident, IncidentId};
 
 /// Names an episode: a hash of pipeline, detection, key and the time at which it opened.
 ///

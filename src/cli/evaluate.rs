@@ -88,7 +88,10 @@ fn run(path: &Path, workers: u16, registry: &Registry, voice: Voice) -> Result<V
         let (job, said) = (job.clone(), said.clone());
         Arc::new(move || {
             let said = said.clone();
-            vec![(Stream::Verdicts, job.encoded(|| Ok(Box::new(said) as _), SinkFormat::Json))]
+            vec![(
+                Stream::Verdicts,
+                job.encoded(Stream::Verdicts, || Ok(Box::new(said) as _), SinkFormat::Json),
+            )]
         })
     };
     let cluster = Cluster::threads(workers);

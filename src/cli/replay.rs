@@ -128,7 +128,7 @@ impl Replay {
             let job = replay.job().clone();
             return Ok(Arc::new(move || {
                 let open = || Ok(Box::new(Stdout::new()) as _);
-                vec![(stream, job.encoded(open, SinkFormat::Json))]
+                vec![(stream, job.encoded(stream, open, SinkFormat::Json))]
             }));
         };
         if streams.is_empty() {

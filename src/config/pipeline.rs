@@ -11,7 +11,7 @@ use super::sink::Placed;
 use super::source::{self, Names};
 use super::spec::{LimitsSpec, PipelineFile};
 use super::table::Table;
-use super::{checkpoint, detect, limits, sink, step};
+use super::{alerts, checkpoint, detect, limits, sink, step};
 
 pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<PipelineFile> {
     let name = file.require("name", "what to call the pipeline").and_then(|item| item.text());
@@ -21,7 +21,7 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
     let sinks = file.tables("sink", "[[sink]]");
     let limits = limits::read(&mut file);
     let checkpoint = checkpoint::read(&mut file);
-    let planned = planned(reader, &mut file);
+    let alerts = file.take("alerts");
     let at = file.at();
     let finished = file.finish();
 
@@ -34,16 +34,17 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
         let unique = unique(reader, "sources", names.iter().filter_map(|names| names.name.as_ref()));
         let agree = agree(reader, &names);
         one_stdin(reader, &names).and(unique).and(agree)?;
-        let values = names.into_iter().next().map(|names| names.values);
-        match values {
-            Some(values) => Ok((values, specs)),
+        match names.into_iter().next() {
+            Some(names) => Ok((names.key, names.values, specs)),
             None => Err(reader.fault(at, "a pipeline needs a [[source]]: where records come from")),
         }
     });
-    let (values, sources) = match sources {
-        Ok((values, sources)) => (values, sources.into_iter().collect()),
-        Err(reported) => (Err(reported), Err(reported)),
+    let (key, values, sources) = match sources {
+        Ok((key, values, sources)) => (key, values, sources.into_iter().collect()),
+        Err(reported) => (Err(reported), Err(reported), Err(reported)),
     };
+    let alerts = alerts.map(|item| alerts::read(&item, key.as_deref().map_err(|reported| *reported)));
+    let has_alerts = alerts.is_some();
     let steps: Checked<Vec<_>> = steps.and_then(|tables| {
         tables.into_iter().map(|table| step::read(reader, table)).collect::<Vec<_>>().into_iter().collect()
     });
@@ -57,19 +58,19 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
         detects.into_iter().map(|(_, spec)| spec).collect()
     });
     let sinks: Checked<Vec<_>> = sinks.and_then(|tables| {
-        let sinks: Vec<_> = tables.into_iter().map(|table| sink::read(reader, table)).collect();
+        let sinks: Vec<_> = tables.into_iter().map(|table| sink::read(reader, table, has_alerts)).collect();
         let apart = apart(reader, &read_from, sinks.iter().flatten());
         let sinks = sinks.into_iter().map(|sink| sink.map(|(_, spec)| spec)).collect();
         apart.and(sinks)
     });
     finished?;
-    planned?;
     Ok(PipelineFile {
         path: reader.file.to_owned(),
         name: name?.text,
         sources: sources?,
         steps: steps?,
         detects: detects?,
+        alerts: alerts.transpose()?,
         sinks: sinks?,
         limits: limits?,
         checkpoint: checkpoint?,
@@ -115,17 +116,6 @@ fn one_stdin(reader: &Reader<'_>, sources: &[Names]) -> Checked<()> {
     for names in of_stdin {
         let message = "an earlier [[source]] reads standard input already, which can be read once";
         result = Err(reader.fault(names.connector_at, message));
-    }
-    result
-}
-
-/// Refuses the tables that pipelines will have.
-fn planned(reader: &Reader<'_>, file: &mut Table<'_>) -> Checked<()> {
-    let mut result = Ok(());
-    for name in ["alerts"] {
-        if let Some(item) = file.take_unlisted(name) {
-            result = Err(reader.fault(item.key_at(), format!("[{name}] is not available yet")));
-        }
     }
     result
 }

@@ -8,14 +8,17 @@ use super::spec::{SinkFormat, SinkSpec, Stream};
 use super::table::Table;
 
 /// Streams that pipelines will have.
-const PLANNED: [&str; 2] = ["incidents", "metrics"];
+const PLANNED: [&str; 1] = ["metrics"];
 
 /// A sink, and where its path is.
 pub(super) type Placed = (usize, SinkSpec);
 
-pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<Placed> {
+/// Reads a sink of a pipeline that says which alerts are one incident, if it `has_alerts`.
+pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, has_alerts: bool) -> Checked<Placed> {
     let at = table.at();
-    let stream = table.require("stream", "what to write, as in \"anomalies\"").and_then(|item| stream(&item));
+    let stream = table
+        .require("stream", "what to write, as in \"anomalies\"")
+        .and_then(|item| stream(&item, has_alerts));
     let connector = table.require("connector", "what writes it, as in \"file\"");
     let options = table.take("options");
     let format = table.take("format").map_or(Ok(SinkFormat::Json), |item| {
@@ -31,11 +34,16 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>) -> Checked<Placed>
     Ok((place, SinkSpec { stream: stream?, connector: info.name.to_owned(), options, format: format? }))
 }
 
-fn stream(item: &Item<'_>) -> Checked<Stream> {
+fn stream(item: &Item<'_>, has_alerts: bool) -> Checked<Stream> {
     let stream = item.text()?;
     let names = || Stream::ALL.into_iter().map(Stream::name);
-    if let Some(stream) = Stream::ALL.into_iter().find(|known| known.name() == stream.text) {
-        return Ok(stream);
+    match Stream::ALL.into_iter().find(|known| known.name() == stream.text) {
+        Some(Stream::Incidents) if !has_alerts => {
+            let message = "stream \"incidents\" needs a table [alerts] with \"group_by\": which parts of a key make an incident";
+            return Err(item.fault(message));
+        }
+        Some(stream) => return Ok(stream),
+        None => {}
     }
     if PLANNED.contains(&stream.text.as_str()) {
         let message =

@@ -20,6 +20,8 @@ pub struct PipelineFile {
     pub steps: Vec<StepSpec>,
     /// What looks for anomalies; at least one.
     pub detects: Vec<DetectSpec>,
+    /// Which alerts are one incident, if that is wanted.
+    pub alerts: Option<AlertsSpec>,
     /// Where results go; if there is none, the anomalies go to standard output.
     pub sinks: Vec<SinkSpec>,
     /// What the pipeline may use.
@@ -32,6 +34,18 @@ impl PipelineFile {
     /// The names of key parts and values that the records of every source have.
     pub fn schema(&self) -> Schema {
         self.sources.first().map(SourceSpec::schema).unwrap_or_default()
+    }
+
+    /// The names of what the events of a stream carry: the keys of incidents are labels.
+    pub fn schema_of(&self, stream: Stream) -> Schema {
+        let schema = self.schema();
+        match (&self.alerts, stream) {
+            (Some(alerts), Stream::Incidents) => {
+                let name = |part: &usize| schema.key[*part].clone();
+                Schema { key: alerts.group_by.iter().map(name).collect(), ..schema }
+            }
+            _ => schema,
+        }
     }
 }
 
@@ -193,6 +207,20 @@ pub struct DetectSpec {
     pub rules: Rules,
 }
 
+/// Which alerts are one incident: `[alerts]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertsSpec {
+    /// The parts of a key that its alerts have in common with those of others, by their places; at least one.
+    pub group_by: Vec<usize>,
+    /// For how long no alert may be open for the next one to belong to the same incident.
+    pub gap: Span,
+}
+
+impl AlertsSpec {
+    /// How long that is unless said otherwise.
+    pub const GAP: Span = Span::from_secs(300);
+}
+
 /// A place for results: a `[[sink]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkSpec {
@@ -234,6 +262,8 @@ pub enum Stream {
     Alerts,
     /// The alerts before they are final, and what becomes of them.
     ProvisionalAlerts,
+    /// The alerts of several keys that belong together.
+    Incidents,
     /// The records behind the watermark.
     Late,
     /// The payloads that are not records.
@@ -244,12 +274,13 @@ pub enum Stream {
 
 impl Stream {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Anomalies,
         Self::Verdicts,
         Self::Provisional,
         Self::Alerts,
         Self::ProvisionalAlerts,
+        Self::Incidents,
         Self::Late,
         Self::DeadLetters,
         Self::Evictions,
@@ -263,6 +294,7 @@ impl Stream {
             Self::Provisional => "provisional",
             Self::Alerts => "alerts",
             Self::ProvisionalAlerts => "provisional_alerts",
+            Self::Incidents => "incidents",
             Self::Late => "late",
             Self::DeadLetters => "dead_letters",
             Self::Evictions => "evictions",
@@ -281,6 +313,7 @@ impl Stream {
             Self::Provisional => "provisional.v1",
             Self::Alerts => "alert.v1",
             Self::ProvisionalAlerts => "provisional_alert.v1",
+            Self::Incidents => "incident.v1",
             Self::Late | Self::DeadLetters => "rejected.v1",
             Self::Evictions => "eviction.v1",
         }

@@ -39,15 +39,6 @@ impl<'a> Table<'a> {
         Some(Item::new(self.reader, name, key.span(), value))
     }
 
-    /// Takes a key that is not suggested to anybody.
-    pub(super) fn take_unlisted(&mut self, name: &'static str) -> Option<Item<'a>> {
-        let item = self.take(name);
-        if item.is_none() {
-            self.known.pop();
-        }
-        item
-    }
-
     /// Takes a key that must be there; `doc` says what it is.
     pub(super) fn require(&mut self, name: &'static str, doc: &str) -> Checked<Item<'a>> {
         let (at, place) = (self.at, self.place);

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidewatch_connectors::{Control, Input};
-use tidewatch_dataflows::alerts::Finding;
+use tidewatch_dataflows::alerts::{Finding, Incident};
 use tidewatch_dataflows::flow::Records;
 use tidewatch_dataflows::logic::DynLogic;
 use tidewatch_dataflows::operators::keyed::{Durable, KeyedStreams, Take};
-use tidewatch_dataflows::operators::{ArrangeStates, Eager, Keyed, Limits};
+use tidewatch_dataflows::operators::{ArrangeStates, Correlate, Correlated, Eager, Grouping, Keyed, Limits};
 use tidewatch_dataflows::state::Version;
-use tidewatch_dataflows::{state, Key, Record};
+use tidewatch_dataflows::{state, Emission, EventTime, Key, Record};
+use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::Probe;
+use timely::dataflow::StreamVec;
 use tracing::info;
 
 use super::start::Place;
@@ -21,6 +23,9 @@ use crate::config::CheckpointSpec;
 use crate::recovery::{Recovered, Who};
 use crate::registry::Observe;
 use crate::Error;
+
+/// The incidents of a job.
+type Incidents<'scope> = StreamVec<'scope, EventTime, Emission<Incident>>;
 
 impl Job {
     /// Finds out where the job goes on.
@@ -54,22 +59,34 @@ impl Recovered {
         limits: Limits,
         eager: Option<Eager>,
         logic: DynLogic<Record, Finding>,
+        grouping: Option<Grouping>,
         observers: &[Arc<Observe>],
-    ) -> Result<KeyedStreams<'scope, Finding>, Error> {
+    ) -> Result<(KeyedStreams<'scope, Finding>, Option<Incidents<'scope>>), Error> {
         let scope = records.rows.scope();
         let (worker, start) = (scope.index(), Instant::now());
         let groups = KeyGroups::of_worker(worker, scope.peers());
         let kept = |checkpoint: &Checkpoint| groups.iter().map(|group| checkpoint.group(group)).collect();
         let kept: Vec<Merged> = self.checkpoint.as_ref().map_or(Ok(Vec::new()), kept)?;
+        let label = |key: &str| grouping.as_ref().and_then(|grouping| grouping.kept(key));
         let versions = |kept: &Merged| -> Vec<_> {
+            let of_key = kept.live().filter(|change| label(change.key).is_none());
             let version =
                 |Change { key, version, last, state }| (Key::new(key), Version::new(version, last, state));
-            kept.live().map(version).collect()
+            of_key.map(version).collect()
         };
+        let labels = |kept: &Merged| -> Vec<_> {
+            let label = |change: Change<'_>| Some((label(change.key)?, change.state?.to_vec()));
+            kept.live().filter_map(label).collect()
+        };
+        let labels = kept.iter().flat_map(labels).collect();
         let restored = (!observers.is_empty()).then(|| kept.iter().flat_map(versions).collect());
+        let of_incidents = grouping.clone();
         let restore = Box::new(move |take: &mut Take<'_>| {
+            let is_key =
+                |key: &str| of_incidents.as_ref().is_none_or(|grouping| grouping.kept(key).is_none());
             let mut keys = 0_u64;
-            for Change { key, last, state, .. } in kept.iter().flat_map(Merged::live) {
+            let live = kept.iter().flat_map(Merged::live);
+            for Change { key, last, state, .. } in live.filter(|change| is_key(change.key)) {
                 take(state::Change { key, last, state })?;
                 keys += 1;
             }
@@ -79,6 +96,7 @@ impl Recovered {
             Ok(())
         });
         let (ticker, boundaries) = Ticker::new(scope);
+        let announced = boundaries.clone();
         let durable = Durable { boundaries, boundary: self.boundary, restore };
         let keyed = records.keyed_durably(limits, eager, durable, logic)?;
         let (control, commits) = (Control::current(), Commits::from(self.boundary));
@@ -87,11 +105,21 @@ impl Recovered {
         Control::await_probe(probe);
         control.want_saved();
         ticker.follow(keyed.passed.clone(), self.every, self.boundary, commits.clone());
-        persist(keyed.changes.clone(), &self.keeper, commits);
+        let (changes, incidents) = match grouping {
+            Some(grouping) => {
+                let changes = keyed.changes.clone();
+                let correlated = Correlated { boundaries: announced, changes, restored: labels };
+                let alerts = keyed.emitted.clone().flat_map(Emission::alert);
+                let (incidents, changes) = alerts.correlate_durably(grouping, correlated)?;
+                (changes, Some(incidents))
+            }
+            None => (keyed.changes.clone(), None),
+        };
+        persist(changes, &self.keeper, commits);
         if let Some(restored) = restored {
             let states = keyed.changes.clone().arrange_states(restored);
             observers.iter().for_each(|observe| observe(states.clone()));
         }
-        Ok(keyed)
+        Ok((keyed, incidents))
     }
 }

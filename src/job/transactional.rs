@@ -7,7 +7,7 @@ use tidewatch_connectors::format::{CsvEncoder, Encoder, JsonEncoder, TableEncode
 use tidewatch_connectors::ingest::Rejected;
 use tidewatch_connectors::store::within;
 use tidewatch_connectors::{Schema, Store, TransactionalSink};
-use tidewatch_dataflows::alerts::Alert;
+use tidewatch_dataflows::alerts::{Alert, Incident};
 use tidewatch_dataflows::logic::Verdict;
 use tidewatch_dataflows::params::Value;
 use tidewatch_dataflows::{Emission, EventTime, KeyEvent};
@@ -15,7 +15,7 @@ use timely::dataflow::StreamVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Job;
-use crate::config::{SinkFormat, SinkSpec, Stream};
+use crate::config::{PipelineFile, SinkFormat, SinkSpec, Stream};
 use crate::registry::{SinkContext, Transactional};
 use crate::Error;
 
@@ -24,6 +24,8 @@ pub(super) struct Results<'scope> {
     pub(super) anomalies: StreamVec<'scope, EventTime, Emission<Verdict>>,
     pub(super) verdicts: StreamVec<'scope, EventTime, Emission<Verdict>>,
     pub(super) alerts: StreamVec<'scope, EventTime, Emission<Alert>>,
+    /// If alerts are grouped.
+    pub(super) incidents: Option<StreamVec<'scope, EventTime, Emission<Incident>>>,
     pub(super) late: StreamVec<'scope, EventTime, Rejected>,
     pub(super) malformed: StreamVec<'scope, EventTime, Rejected>,
     pub(super) evicted: StreamVec<'scope, EventTime, KeyEvent>,
@@ -36,6 +38,11 @@ impl Results<'_> {
             Stream::Anomalies => self.anomalies.clone().egress(output),
             Stream::Verdicts => self.verdicts.clone().egress(output),
             Stream::Alerts => self.alerts.clone().egress(output),
+            Stream::Incidents => {
+                let incidents =
+                    self.incidents.clone().expect("a sink of incidents is refused without [alerts]");
+                incidents.egress(output);
+            }
             Stream::Late => self.late.clone().egress(output),
             Stream::DeadLetters => self.malformed.clone().egress(output),
             Stream::Evictions => self.evicted.clone().egress(output),
@@ -59,6 +66,11 @@ impl Results<'_> {
             Stream::Anomalies => self.anomalies.clone().commit(committer, encoder),
             Stream::Verdicts => self.verdicts.clone().commit(committer, encoder),
             Stream::Alerts => self.alerts.clone().commit(committer, encoder),
+            Stream::Incidents => {
+                let incidents =
+                    self.incidents.clone().expect("a sink of incidents is refused without [alerts]");
+                incidents.commit(committer, encoder);
+            }
             Stream::Late => self.late.clone().commit(committer, encoder),
             Stream::DeadLetters => self.malformed.clone().commit(committer, encoder),
             Stream::Evictions => self.evicted.clone().commit(committer, encoder),
@@ -131,14 +143,14 @@ impl Grouped<'_> {
         &self,
         results: &Results<'_>,
         shards: &[Shards],
-        schema: &Schema,
+        file: &PipelineFile,
         index: usize,
         peers: usize,
     ) -> Result<(), Error> {
         for ((_, specs), shards) in self.groups.iter().zip(shards) {
             let committer = Committer::start(shards, specs.len(), index, peers, self.interval)?;
             for spec in specs {
-                results.commit(spec.stream, &committer, spec.format, schema);
+                results.commit(spec.stream, &committer, spec.format, &file.schema_of(spec.stream));
             }
         }
         Ok(())

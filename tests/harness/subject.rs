@@ -115,6 +115,8 @@ impl Subject for Pipeline {
             job = job.eager(eager);
         }
         let streams = STREAMS.into_iter().take(if setting.alone { 1 } else { STREAMS.len() });
+        let grouped = job.file().alerts.is_some() && !setting.alone;
+        let streams = streams.chain(grouped.then_some(("incidents", Stream::Incidents)));
         let streams: Vec<_> =
             streams.chain(PROVISIONAL.into_iter().filter(|_| setting.eager.is_some())).collect();
         let sinks = Sinks::new(&streams.iter().map(|(name, _)| *name).collect::<Vec<_>>());
@@ -123,7 +125,7 @@ impl Subject for Pipeline {
             move || {
                 let output = |(name, stream): (&str, Stream)| {
                     let sink = sinks.0[name].clone();
-                    (stream, job.encoded(move || Ok(Box::new(sink)), SinkFormat::Json))
+                    (stream, job.encoded(stream, move || Ok(Box::new(sink)), SinkFormat::Json))
                 };
                 streams.iter().copied().map(output).collect()
             }

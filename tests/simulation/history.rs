@@ -122,7 +122,8 @@ impl History {
             for (stream, name) in STREAMS.iter().enumerate() {
                 let [expected, found] = [&reference, world]
                     .map(|world| String::from_utf8_lossy(&world.sink.contents(shard, stream)).into_owned());
-                let counts = [&world.tally.verdicts, &world.tally.late, &world.tally.dead_letters];
+                let Tally { verdicts, late, dead_letters, alerts, incidents, .. } = &*world.tally;
+                let counts = [verdicts, late, dead_letters, alerts, incidents];
                 counts[stream].add(found.lines().count() as u64);
                 if expected != found {
                     world.blame(format!(

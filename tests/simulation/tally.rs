@@ -65,6 +65,8 @@ tally! {
     verdicts,
     late,
     dead_letters,
+    alerts,
+    incidents,
 }
 
 impl fmt::Display for Tally {

@@ -17,7 +17,7 @@ use super::tally::Tally;
 use super::turns::Turns;
 
 /// What is written, in the order of the pipeline's tables.
-pub(super) const STREAMS: [&str; 3] = ["verdicts", "late", "dead_letters"];
+pub(super) const STREAMS: [&str; 5] = ["verdicts", "late", "dead_letters", "alerts", "incidents"];
 
 /// What a seed makes.
 pub(super) struct World {
@@ -125,7 +125,8 @@ fn record(random: &mut Random, time: u64) -> String {
         2..6 => random.below(LATENESS),
         _ => 0,
     };
-    format!("{},k{},{}", time - behind, random.below(6), random.below(12))
+    let key = random.below(6);
+    format!("{},k{key},{},g{}", time - behind, random.below(12), key % 2)
 }
 
 /// What the pipeline of a world is like.
@@ -156,7 +157,7 @@ name = "s"
 connector = "simulated"
 format = {{ kind = "csv", header = false }}
 time = {{ field = "1", unit = "ms" }}
-key = ["2"]
+key = ["2", "4"]
 values = ["3"]
 lateness = "{LATENESS}ms"
 {idle}
@@ -164,8 +165,13 @@ lateness = "{LATENESS}ms"
 [[detect]]
 name = "far"
 detector = "ewma-z"
-params = {{ alpha = 0.3 }}
-threshold = 2
+params = {{ alpha = 0.3, warmup = 2 }}
+threshold = 1
+close_after = 2
+rearm = 1.2
+[alerts]
+group_by = "4"
+gap = "60ms"
 "#,
         if windows { window } else { "" }
     );

@@ -62,7 +62,7 @@ impl Standing {
 
 impl Verdict {
     /// A score alone, which nothing has called an anomaly.
-    pub(super) fn of(detector: Name, score: Option<f64>) -> Self {
+    pub(crate) fn of(detector: Name, score: Option<f64>) -> Self {
         Self {
             detector,
             value: None,

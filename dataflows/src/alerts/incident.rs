@@ -1,0 +1,98 @@
+//! Alerts that belong together.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{whose, AlertId, Severity};
+use crate::event::{Describe, Fields, Ranked};
+use crate::{EventTime, Key, Name};
+
+/// Names an incident: a hash of pipeline, label and the time at which it opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IncidentId(AlertId);
+
+impl IncidentId {
+    pub(crate) fn of(pipeline: &str, label: &Key, time: EventTime) -> Self {
+        Self(AlertId::of(whose(pipeline, "", label), time))
+    }
+}
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How an incident goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Course {
+    /// Its first alert opens.
+    Opened,
+    /// A further alert opens, or it becomes critical.
+    Updated,
+    /// None of its alerts has been open for a while.
+    Closed,
+}
+
+impl Course {
+    /// What formats call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Updated => "updated",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Alerts of one label that overlap in event time, as far as they are known at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Incident {
+    /// Which one.
+    pub id: IncidentId,
+    /// What happens to it.
+    pub course: Course,
+    /// The highest severity of its alerts.
+    pub severity: Severity,
+    /// When its first alert opened.
+    pub start: EventTime,
+    /// When an alert of it last opened or closed.
+    pub end: EventTime,
+    /// How many alerts it has so far.
+    pub alerts: u64,
+    /// How many of them are open.
+    pub open: u64,
+    /// Of how many keys they are.
+    pub keys: u64,
+    /// The key of its first alert.
+    pub first_key: Key,
+    /// The detection of its first alert.
+    pub first_detector: Name,
+    /// Its first alert.
+    pub first_alert: AlertId,
+}
+
+impl Describe for Incident {
+    fn describe(&self, fields: &mut dyn Fields) {
+        let Self { id, course, severity, start, end, alerts, open, keys, .. } = self;
+        fields.text("id", Some(&id.to_string()));
+        fields.text("event", Some(course.name()));
+        fields.text("severity", Some(severity.name()));
+        fields.time("start", *start);
+        fields.time("end", *end);
+        fields.integer("alerts", Some(*alerts));
+        fields.integer("open", Some(*open));
+        fields.integer("keys", Some(*keys));
+        fields.text("first_key", Some(&self.first_key.to_string()));
+        fields.text("first_detector", Some(&self.first_detector));
+        fields.text("first_alert", Some(&self.first_alert.to_string()));
+    }
+}
+
+impl Ranked for Incident {
+    fn same(&self, other: &Self) -> bool {
+        self == other
+    }
+}

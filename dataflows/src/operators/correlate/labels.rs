@@ -1,0 +1,185 @@
+//! Which incidents are open, apart from timely.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::alerts::{Alert, AlertId, Course, Incident, IncidentId, Stage};
+use crate::record::KeyId;
+use crate::state::{self, StateError};
+use crate::{Emission, EventTime, Key, Name, Span};
+
+/// An incident that is open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Open {
+    incident: Incident,
+    /// The alerts that are open; two of one identifier can be.
+    alerts: BTreeMap<AlertId, u32>,
+    keys: BTreeSet<KeyId>,
+}
+
+impl Open {
+    fn of(pipeline: &str, label: &Key, Emission { time, key, value }: &Emission<Alert>) -> Self {
+        let incident = Incident {
+            id: IncidentId::of(pipeline, label, *time),
+            course: Course::Opened,
+            severity: value.severity,
+            start: *time,
+            end: *time,
+            alerts: 0,
+            open: 0,
+            keys: 0,
+            first_key: key.clone(),
+            first_detector: value.peak.detector,
+            first_alert: value.id,
+        };
+        Self { incident, alerts: BTreeMap::new(), keys: BTreeSet::new() }
+    }
+
+    /// Takes what happens to an alert; `true` if that is to be told.
+    fn take(&mut self, Emission { time, key, value }: &Emission<Alert>) -> bool {
+        let Self { incident, alerts, keys } = self;
+        let worse = value.severity > incident.severity;
+        incident.severity = incident.severity.max(value.severity);
+        match value.stage {
+            Stage::Opened => {
+                *alerts.entry(value.id).or_default() += 1;
+                keys.insert(key.id());
+                incident.alerts += 1;
+                incident.open += 1;
+                incident.keys = keys.len() as u64;
+                incident.end = *time;
+                true
+            }
+            Stage::Updated => worse,
+            Stage::Closed(_) => {
+                let left = alerts.get_mut(&value.id).map(|open| {
+                    *open -= 1;
+                    *open
+                });
+                if left == Some(0) {
+                    alerts.remove(&value.id);
+                }
+                if left.is_some() {
+                    incident.open -= 1;
+                    incident.end = *time;
+                }
+                worse
+            }
+        }
+    }
+
+    /// When it is over unless an alert opens until then.
+    fn due(&self, gap: Span) -> Option<EventTime> {
+        let latest = EventTime::MAX.saturating_sub(Span::from_micros(1));
+        (self.incident.open == 0).then(|| self.incident.end.saturating_add(gap).min(latest))
+    }
+}
+
+/// The incidents of some labels, in event time.
+pub(super) struct Labels {
+    pipeline: Name,
+    gap: Span,
+    label: Box<dyn Fn(&Key) -> Key>,
+    open: BTreeMap<Key, Open>,
+    due: BTreeSet<(EventTime, Key)>,
+    /// What has come and is not before any frontier yet.
+    waiting: BTreeMap<EventTime, Vec<Emission<Alert>>>,
+    /// The labels whose incident has changed since the last boundary, with when.
+    changed: BTreeMap<Key, EventTime>,
+}
+
+impl Labels {
+    pub(super) fn new(pipeline: Name, gap: Span, label: impl Fn(&Key) -> Key + 'static) -> Self {
+        Self {
+            pipeline,
+            gap,
+            label: Box::new(label),
+            open: BTreeMap::new(),
+            due: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            changed: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn accept(&mut self, alert: Emission<Alert>) {
+        self.waiting.entry(alert.time).or_default().push(alert);
+    }
+
+    /// Comes to `limit`: takes all alerts before it, each time's in the order of their keys and detections, and closes what is
+    /// over before it.
+    pub(super) fn advance(&mut self, limit: EventTime, out: &mut impl FnMut(Emission<Incident>)) {
+        loop {
+            let alerts = self.waiting.first_key_value().map(|(time, _)| *time).filter(|time| *time < limit);
+            let over = self.due.first().map(|(time, _)| *time).filter(|time| *time < limit);
+            // What opens at the time at which one would be over goes on with it.
+            match (alerts, over) {
+                (Some(time), over) if over.is_none_or(|over| time <= over) => self.take(time, out),
+                (_, Some(_)) => self.close(out),
+                _ => return,
+            }
+        }
+    }
+
+    fn take(&mut self, time: EventTime, out: &mut impl FnMut(Emission<Incident>)) {
+        let mut alerts = self.waiting.remove(&time).unwrap_or_default();
+        alerts.sort_by(|one, other| {
+            let place = |alert: &Emission<Alert>| alert.value.peak.detector;
+            one.key.cmp(&other.key).then_with(|| place(one).cmp(&place(other)))
+        });
+        for alert in alerts {
+            let label = (self.label)(&alert.key);
+            let opens = alert.value.stage == Stage::Opened;
+            let open = match self.open.get_mut(&label) {
+                Some(open) => open,
+                None if opens => {
+                    let open = Open::of(&self.pipeline, &label, &alert);
+                    self.open.entry(label.clone()).or_insert(open)
+                }
+                None => continue,
+            };
+            if let Some(due) = open.due(self.gap) {
+                self.due.remove(&(due, label.clone()));
+            }
+            if open.take(&alert) {
+                out(Emission { time, key: label.clone(), value: open.incident.clone() });
+                open.incident.course = Course::Updated;
+            }
+            if let Some(due) = open.due(self.gap) {
+                self.due.insert((due, label.clone()));
+            }
+            self.changed.insert(label, time);
+        }
+    }
+
+    /// Closes the incident that is over first.
+    fn close(&mut self, out: &mut impl FnMut(Emission<Incident>)) {
+        let Some((time, label)) = self.due.pop_first() else { return };
+        let Some(Open { incident, .. }) = self.open.remove(&label) else { return };
+        self.changed.insert(label.clone(), time);
+        out(Emission { time, key: label, value: Incident { course: Course::Closed, ..incident } });
+    }
+
+    /// What has changed since the last call: each label with when, and its state, if its incident is open.
+    pub(super) fn changes(&mut self) -> Vec<(Key, EventTime, Option<Vec<u8>>)> {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        let save = |label: &Key| {
+            self.open.get(label).map(|open| {
+                let mut bytes = Vec::new();
+                state::save(open, &mut bytes);
+                bytes
+            })
+        };
+        changed.map(|(label, last)| (label.clone(), last, save(&label))).collect()
+    }
+
+    /// Takes back what was saved of a label.
+    pub(super) fn restore(&mut self, label: Key, mut bytes: &[u8]) -> Result<(), StateError> {
+        let open: Open = state::restore("incidents", &mut bytes)?;
+        if let Some(due) = open.due(self.gap) {
+            self.due.insert((due, label.clone()));
+        }
+        self.open.insert(label, open);
+        Ok(())
+    }
+}

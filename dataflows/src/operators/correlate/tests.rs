@@ -1,0 +1,166 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::alerts::{AlertId, Cause, Course, Severity, Stage};
+use crate::logic::Verdict;
+
+fn secs(secs: i64) -> EventTime {
+    EventTime::from_secs(secs).unwrap()
+}
+
+/// An alert of a key that opens at a time and closes later, and whether it turns critical.
+type Episode = (u8, i64, i64, bool);
+
+fn alert(key: u8, time: i64, stage: Stage, severity: Severity) -> Emission<Alert> {
+    let whose = format!("host{}\u{1f}web{}", key, key % 2);
+    let key = Key::new(&whose);
+    let id = AlertId::of(crate::alerts::whose("p", "d", &key), secs(time));
+    let peak = Verdict::of("d".into(), Some(1.0));
+    let time = secs(time);
+    let value = Alert { id, stage, severity, start: time, end: time, anomalies: 1, peak_time: time, peak };
+    Emission { time, key, value }
+}
+
+/// What happens to alerts, in the order of time.
+fn events(alerts: &[Episode]) -> Vec<Emission<Alert>> {
+    let mut events = Vec::new();
+    for (key, from, length, critical) in alerts {
+        let opened = alert(*key, *from, Stage::Opened, Severity::Warning);
+        let severity = if *critical { Severity::Critical } else { Severity::Warning };
+        let stage = |time, stage| {
+            let Emission { time, key, value } = alert(*key, time, stage, severity);
+            Emission { time, key, value: Alert { id: opened.value.id, ..value } }
+        };
+        events.extend([
+            stage(from + length / 2, Stage::Updated),
+            stage(from + length, Stage::Closed(Cause::Quiet)),
+        ]);
+        events.push(opened);
+    }
+    events.sort_by_key(|event| (event.time, event.value.stage));
+    events
+}
+
+/// Alerts of which those of one key do not overlap.
+fn alerts() -> impl Strategy<Value = Vec<Episode>> {
+    let of_key = |key| {
+        prop::collection::vec((1i64..40, 1i64..20, any::<bool>()), 0..5).prop_map(move |spans| {
+            let mut now = 0;
+            let place = |(pause, length, critical)| {
+                let from: i64 = now + pause;
+                now = from + length;
+                (key, from, length, critical)
+            };
+            spans.into_iter().map(place).collect::<Vec<_>>()
+        })
+    };
+    (of_key(0), of_key(1), of_key(2), of_key(3)).prop_map(|(a, b, c, d)| [a, b, c, d].concat())
+}
+
+fn grouping(gap: i64) -> Grouping {
+    Grouping { pipeline: "p".into(), parts: vec![1], of: 2, gap: Span::from_secs(gap) }
+}
+
+/// The incidents as they close: of each label, alerts in the order in which they open, of which one that opens no later than a
+/// gap after all before it have closed belongs to them.
+fn closed_slow(alerts: &[Episode], gap: i64) -> Vec<(EventTime, Incident)> {
+    let mut closed = Vec::new();
+    for label in 0..2 {
+        let mut of_label: Vec<_> = alerts.iter().filter(|(key, ..)| key % 2 == label).copied().collect();
+        of_label.sort_by_key(|(key, from, ..)| (*from, *key));
+        let mut rest = &of_label[..];
+        while let [first, ..] = rest {
+            let mut last = first.1 + first.2;
+            let mut count = 1;
+            while let Some((_, from, length, _)) = rest.get(count).filter(|(_, from, ..)| *from <= last + gap)
+            {
+                last = last.max(from + length);
+                count += 1;
+            }
+            let (members, after) = rest.split_at(count);
+            rest = after;
+            let keys: BTreeSet<_> = members.iter().map(|(key, ..)| key).collect();
+            let opened = alert(first.0, first.1, Stage::Opened, Severity::Warning);
+            let critical = members.iter().any(|(.., critical)| *critical);
+            let name = Key::new(&format!("web{label}"));
+            closed.push((
+                secs(last + gap),
+                Incident {
+                    id: crate::alerts::IncidentId::of("p", &name, secs(first.1)),
+                    course: Course::Closed,
+                    severity: if critical { Severity::Critical } else { Severity::Warning },
+                    start: secs(first.1),
+                    end: secs(last),
+                    alerts: count as u64,
+                    open: 0,
+                    keys: keys.len() as u64,
+                    first_key: opened.key,
+                    first_detector: "d".into(),
+                    first_alert: opened.value.id,
+                },
+            ));
+        }
+    }
+    closed.sort();
+    closed
+}
+
+/// Plays incidents over alerts, up to each of `steps` and then to the end, saved and restored at each if `snapshots`.
+fn play(alerts: &[Episode], gap: i64, steps: &[i64], snapshots: bool) -> Vec<(EventTime, Key, Incident)> {
+    let grouping = grouping(gap);
+    let (mut labels, mut said) = (grouping.labels(), Vec::new());
+    let mut kept = std::collections::BTreeMap::new();
+    let mut events = events(alerts).into_iter().peekable();
+    for limit in steps.iter().map(|step| secs(*step)).chain([EventTime::MAX]) {
+        while let Some(event) = events.next_if(|event| event.time < limit) {
+            labels.accept(event);
+        }
+        labels.advance(limit, &mut |Emission { time, key, value }| said.push((time, key, value)));
+        if snapshots {
+            for (label, _, state) in labels.changes() {
+                match state {
+                    Some(state) => drop(kept.insert(label, state)),
+                    None => drop(kept.remove(&label)),
+                }
+            }
+            labels = grouping.labels();
+            kept.iter().for_each(|(label, state)| labels.restore(label.clone(), state).unwrap());
+        }
+    }
+    said.sort();
+    said
+}
+
+proptest! {
+    #[test]
+    fn incidents_are_alerts_that_overlap(
+        alerts in alerts(), gap in 0i64..15,
+        mut steps in prop::collection::vec(0i64..150, 0..8), snapshots in any::<bool>(),
+    ) {
+        steps.sort_unstable();
+        let said = play(&alerts, gap, &steps, snapshots);
+        let closed = said.iter().filter(|(.., incident)| incident.course == Course::Closed);
+        let mut closed: Vec<_> = closed.map(|(time, _, incident)| (*time, incident.clone())).collect();
+        closed.sort();
+        prop_assert_eq!(closed_slow(&alerts, gap), closed);
+        let told = said.iter().filter(|(.., incident)| incident.course != Course::Closed);
+        let opened = told.clone().filter(|(.., incident)| incident.course == Course::Opened).count();
+        prop_assert_eq!(opened, said.len() - told.clone().count());
+        let critical = |(.., incident): &&(EventTime, Key, Incident)| incident.severity == Severity::Critical;
+        let turned = said.iter().filter(critical).map(|(.., incident)| incident.id).collect::<BTreeSet<_>>();
+        prop_assert_eq!(alerts.len() + turned.len(), told.count(), "one for each alert, and where it turns critical");
+        prop_assert_eq!(said, play(&alerts, gap, &[], false), "where it stops in between changes nothing");
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_label_is_that_of_no_key() {
+    let grouping = grouping(0);
+    let label = grouping.label(&Key::from_parts(["a", "web"]));
+    assert_eq!(Key::new("web"), label);
+    let kept_as = grouping.kept_as(&label);
+    assert_eq!(Some(label), grouping.kept(kept_as.as_str()));
+    for key in [["", ""], ["", "web"], ["a", ""]] {
+        assert_eq!(None, grouping.kept(Key::from_parts(key).as_str()), "{key:?}");
+    }
+}
