@@ -77,7 +77,7 @@ fn construct(info: &DetectorInfo) -> DynLogic<Record, Verdict> {
     });
     let params = Params::check(&info.parameters, given).expect("they are right");
     let selection = Selection { name: info.name.into(), values: vec![(0, "value".into())] };
-    (info.construct)(&params, selection).expect("defaults are right")
+    (info.construct)(&params, selection, &detectors::built_in()).expect("defaults are right")
 }
 
 fn cost(info: &DetectorInfo) -> Cost {

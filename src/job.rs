@@ -425,7 +425,7 @@ impl Job {
                 detect.values.iter().map(|index| (*index, Name::from(schema.values[*index].as_str())));
             let name = Name::from(detect.name.as_str());
             let selection = Selection { name, values: values.collect() };
-            let scores = (info.construct)(&detect.params, selection)?;
+            let scores = (info.construct)(&detect.params, selection, &registry.detectors)?;
             detections.push(detect.rules.apply(scores, file.name.as_str().into(), name, all)?);
         }
         let logic = pipelines::compose(steps, detections);

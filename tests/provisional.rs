@@ -87,7 +87,7 @@ fn detectors() -> Vec<(&'static str, Construct)> {
         let name = info.name;
         let construct = move || {
             let selection = Selection { name: name.into(), values: vec![(0, "value".into())] };
-            (info.construct)(&params, selection).expect("they are right")
+            (info.construct)(&params, selection, &detectors::built_in()).expect("they are right")
         };
         (name, Arc::new(construct) as Construct)
     };

@@ -4,6 +4,7 @@ use serde_json::json;
 use tidewatch_dataflows::detectors::DetectorInfo;
 use tidewatch_dataflows::logic::Selection;
 use tidewatch_dataflows::params::{Given, Kind, Parameter, Params, Presence};
+use tidewatch_dataflows::Catalogue;
 
 use super::Voice;
 use crate::registry::Registry;
@@ -18,7 +19,10 @@ pub(super) struct Detectors {
 
 impl Detectors {
     pub(super) fn execute(&self, registry: &Registry, voice: Voice) -> Result<(), Error> {
-        let describe = if voice.json { describe_json } else { describe };
+        let describe = |info| match voice.json {
+            true => describe_json(info),
+            false => describe(info, &registry.detectors),
+        };
         match &self.name {
             Some(name) => match registry.detectors.get(name) {
                 Some(info) => super::say(&describe(info)),
@@ -44,7 +48,7 @@ fn default_of(parameter: &Parameter) -> String {
     }
 }
 
-fn describe(info: &DetectorInfo) -> String {
+fn describe(info: &DetectorInfo, detectors: &Catalogue<DetectorInfo>) -> String {
     let mut text = format!("{}: {}\n\n", info.name, info.summary);
     text += &format!("score   {}\n", info.score);
     if let Some(threshold) = info.threshold {
@@ -68,7 +72,7 @@ fn describe(info: &DetectorInfo) -> String {
     }
     text +=
         &format!("\nin a pipeline file\n  [[detect]]\n  name = \"mine\"\n  detector = \"{}\"\n", info.name);
-    let needed = needed(info);
+    let needed = needed(info, detectors);
     if !needed.is_empty() {
         let given: Vec<_> = needed.iter().map(|(name, given)| format!("{name} = {given}")).collect();
         text += &format!("  params = {{ {} }}\n", given.join(", "));
@@ -81,14 +85,14 @@ fn describe(info: &DetectorInfo) -> String {
 }
 
 /// Parameters with which the detector can be made, as few as it asks for.
-fn needed(info: &DetectorInfo) -> Vec<(String, Given)> {
+fn needed(info: &DetectorInfo, detectors: &Catalogue<DetectorInfo>) -> Vec<(String, Given)> {
     let sampled = |parameter: &Parameter| (parameter.name.to_owned(), sample(&parameter.kind));
     let mut given: Vec<_> =
         info.parameters.iter().filter(|parameter| parameter.is_required()).map(sampled).collect();
     for _ in &info.parameters {
         let selection = Selection { name: "mine".into(), values: vec![(0, "value".into())] };
         let made = Params::check(&info.parameters, given.clone())
-            .and_then(|params| (info.construct)(&params, selection).map(|_| ()));
+            .and_then(|params| (info.construct)(&params, selection, detectors).map(|_| ()));
         // Some ask for one of several that may be left out.
         let Err(error) = made else { break };
         let asked = info.parameters.iter().find(|parameter| parameter.name == error.name());

@@ -1,7 +1,6 @@
 //! `[alerts]`.
 
 use super::item::{Item, Text};
-use super::near::list;
 use super::reader::Checked;
 use super::spec::AlertsSpec;
 
@@ -21,12 +20,8 @@ pub(super) fn read(item: &Item<'_>, key: Checked<&[Text]>) -> Checked<AlertsSpec
     for name in names {
         let Some(place) = key.iter().position(|part| part.text == name.text || part.written == name.text)
         else {
-            let has = match key {
-                [] => "keys have no parts".to_owned(),
-                parts => format!("parts are {}", list(parts.iter().map(|part| &part.written))),
-            };
             let advice = name.advice(key.iter().map(|part| part.written.as_str()));
-            return Err(group_by.fault(format!("no key has a part {:?}{advice}; {has}", name.written)));
+            return Err(group_by.fault(format!("no key has a part {:?}{advice}", name.written)));
         };
         if places.contains(&place) {
             return Err(group_by.fault(format!("{:?} is chosen twice", name.written)));

@@ -76,7 +76,8 @@ fn detection(
         values: values.iter().map(|(index, name)| (*index, name.as_str().into())).collect(),
     };
     // Some conditions join several parameters, and only the detector knows them.
-    (info.construct)(&given.params, selection).map_err(|error| given.conflict(reader, &error))?;
+    (info.construct)(&given.params, selection, &reader.registry.detectors)
+        .map_err(|error| given.conflict(reader, &error))?;
     finished?;
     let cool_down = cool_down?.unwrap_or(Lapse::Records(info.cool_down));
     // What goes on is told no more often than the cool-down says; so a pause between is no end.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::Detector;
-use crate::catalogue::Named;
+use crate::catalogue::{Catalogue, Named};
 use crate::logic::{Detect, DynLogic, Logic, Selection, Verdict};
 use crate::params::{ParamError, Parameter, Params};
 use crate::Record;
 
-/// Makes a detection from checked parameters and the values that it reads.
-pub type Construct =
-    dyn Fn(&Params, Selection) -> Result<DynLogic<Record, Verdict>, ParamError> + Send + Sync;
+/// Makes a detection from checked parameters, the values that it reads, and the detectors that it may be made of.
+pub type Construct = dyn Fn(&Params, Selection, &Catalogue<DetectorInfo>) -> Result<DynLogic<Record, Verdict>, ParamError>
+    + Send
+    + Sync;
 
 /// What is known of a detector without making one.
 #[derive(Clone)]
@@ -50,6 +51,6 @@ impl DetectorInfo {
     pub fn constructor<D: Detector>(
         make: impl Fn(&Params) -> Result<D, ParamError> + Send + Sync + 'static,
     ) -> Arc<Construct> {
-        Arc::new(move |params, selection| Ok(Detect::select(make(params)?, selection).erased()))
+        Arc::new(move |params, selection, _| Ok(Detect::select(make(params)?, selection).erased()))
     }
 }

@@ -18,7 +18,7 @@ fn construct(info: &DetectorInfo) -> DynLogic<Record, Verdict> {
     });
     let params = Params::check(&info.parameters, given).unwrap();
     let selection = Selection { name: info.name.into(), values: vec![(0, "value".into())] };
-    (info.construct)(&params, selection).unwrap()
+    (info.construct)(&params, selection, &built_in()).unwrap()
 }
 
 fn series() -> impl Strategy<Value = Vec<Record>> {

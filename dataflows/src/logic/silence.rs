@@ -79,7 +79,7 @@ impl Silence {
             cost: "O(1)",
             state: "16",
             source: "elementary",
-            construct: Arc::new(|params, selection| {
+            construct: Arc::new(|params, selection, _| {
                 let silence = Self::new(params.value("after"))?;
                 Ok(silence.select(selection).erased())
             }),

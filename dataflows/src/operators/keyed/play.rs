@@ -39,8 +39,8 @@ pub(in crate::operators) fn detector(name: &str) -> DynLogic<Record, Verdict> {
         Some((parameter.name.to_owned(), value))
     });
     let params = Params::check(&info.parameters, given).unwrap();
-    (info.construct)(&params, Selection { name: info.name.into(), values: vec![(0, "value".into())] })
-        .unwrap()
+    let selection = Selection { name: info.name.into(), values: vec![(0, "value".into())] };
+    (info.construct)(&params, selection, &detectors).unwrap()
 }
 
 pub(in crate::operators) fn names() -> Vec<&'static str> {
