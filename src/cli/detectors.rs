@@ -44,7 +44,7 @@ fn default_of(parameter: &Parameter) -> String {
     match parameter.presence {
         Presence::Required => "required".to_owned(),
         Presence::Optional => "optional".to_owned(),
-        Presence::Default(literal) => format!("default {}", Given::from(literal)),
+        Presence::Default(literal) => format!("default {literal}"),
     }
 }
 

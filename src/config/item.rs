@@ -274,17 +274,22 @@ impl Item<'_> {
         for (name, item) in self.entries()? {
             let path = format!("{before}{name}");
             secret |= match item.value() {
+                DeValue::Table(entries) if entries.is_empty() => {
+                    return Err(item.fault(format!("{:?} is an empty table", item.name)));
+                }
                 DeValue::Table(_) => item.flatten(&format!("{path}."), into)?,
-                DeValue::String(_) => {
-                    let text = expanded(item.reader, item.value)?;
-                    into.push((path, text.text));
-                    text.secret
+                DeValue::Array(_) | DeValue::Datetime(_) => {
+                    return Err(item.refuse("a text, a number, or true or false"));
                 }
-                DeValue::Boolean(_) | DeValue::Integer(_) | DeValue::Float(_) => {
-                    into.push((path, item.reader.written(item.value.span()).to_owned()));
-                    false
+                _ => {
+                    let raw = item.raw(&Kind::Text)?;
+                    let text = match raw.given {
+                        Given::Text(text) => text,
+                        number => number.to_string(),
+                    };
+                    into.push((path, text));
+                    raw.secret
                 }
-                _ => return Err(item.refuse("a text, a number, or true or false")),
             };
         }
         Ok(secret)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tidewatch_connectors::Error as ConnectorError;
 use tidewatch_dataflows::params::{ParamError, Parameter, Params};
+use toml::de::DeValue;
 
 use super::item::Item;
 use super::near::advice;
@@ -18,10 +19,13 @@ pub(super) struct Owner<'a> {
     pub(super) declared: &'a [Parameter],
 }
 
+/// Where the keys and the values of parameters are, and of the entries of those that are tables, by their paths.
+type Places = BTreeMap<String, (usize, usize)>;
+
 /// Checked parameters, with what a later mistake in them needs to be reported.
 pub(super) struct Given {
     pub(super) params: Params,
-    places: BTreeMap<String, usize>,
+    places: Places,
     at: usize,
     secret: bool,
 }
@@ -29,11 +33,11 @@ pub(super) struct Given {
 impl Owner<'_> {
     /// Checks the table, or its absence; `header` is where a missing table is missed.
     pub(super) fn read(&self, reader: &Reader<'_>, table: Option<Item<'_>>, header: usize) -> Checked<Given> {
-        let (mut given, mut places, mut secret) = (Vec::new(), BTreeMap::new(), false);
+        let (mut given, mut places, mut secret) = (Vec::new(), Places::new(), false);
         let at = table.as_ref().map_or(header, Item::at);
         let mut result = Ok(());
         for (name, item) in self.entries(table)? {
-            places.insert(name.to_owned(), item.at());
+            note(name.to_owned(), &item, &mut places);
             let checked = match self.declared.iter().find(|parameter| parameter.name == name) {
                 Some(parameter) => item.check(parameter),
                 None => {
@@ -68,10 +72,29 @@ impl Owner<'_> {
     }
 }
 
+/// Notes where an item is, and the entries that it has if it is a table.
+fn note(path: String, item: &Item<'_>, places: &mut Places) {
+    if let DeValue::Table(_) = item.value() {
+        for (name, entry) in item.entries().into_iter().flatten() {
+            note(format!("{path}.{name}"), &entry, places);
+        }
+    }
+    places.insert(path, (item.key_at(), item.at()));
+}
+
 impl Given {
     /// Where the value of an option is, or the table that lacks it.
     pub(super) fn place(&self, name: &str) -> usize {
-        self.places.get(name).copied().unwrap_or(self.at)
+        self.keyed(name).1
+    }
+
+    /// Where the key and the value of an option or entry are, or the table that lacks it.
+    fn keyed(&self, path: &str) -> (usize, usize) {
+        match (self.places.get(path), path.rsplit_once('.')) {
+            (Some(place), _) => *place,
+            (None, Some((table, _))) => self.keyed(table),
+            (None, None) => (self.at, self.at),
+        }
     }
 
     /// Reports what a connector has against its options.
@@ -88,15 +111,20 @@ impl Given {
 
     /// Reports what the owner has against these parameters together.
     pub(super) fn conflict(&self, reader: &Reader<'_>, error: &ParamError) -> Reported {
-        let at = self.place(error.name());
+        let (key, value) = self.keyed(error.path());
         // The owner words the reason and may quote any of the values.
-        let message = match self.secret {
-            true => format!(
+        if self.secret {
+            let message = format!(
                 "{:?} does not go with the others; the reason is not shown, as it could tell what the environment holds",
                 error.name()
-            ),
-            false => error.to_string(),
-        };
-        reader.fault(at, message)
+            );
+            return reader.fault(value, message);
+        }
+        match error {
+            ParamError::UnknownEntry { found, possible, .. } => {
+                reader.fault(key, format!("{error}{}", advice(found, possible.iter().copied())))
+            }
+            error => reader.fault(value, error.to_string()),
+        }
     }
 }

@@ -36,6 +36,31 @@ pub enum ParamError {
         /// Why not.
         reason: String,
     },
+    /// An entry of a table names something that is not there.
+    #[error("unknown {what} \"{found}\" in \"{}\"", table_of(path))]
+    UnknownEntry {
+        /// The parameter and the entry, as in `members.ewma-z`.
+        path: String,
+        /// What it should name, as in `detector`.
+        what: &'static str,
+        /// What it names.
+        found: String,
+        /// What it could name.
+        possible: Vec<&'static str>,
+    },
+    /// An entry of a table is wrong.
+    #[error("\"{path}\" {reason}")]
+    Entry {
+        /// The parameter and the entry, as in `members.ewma-z.alpha`.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The path of the table that an entry is in.
+fn table_of(path: &str) -> &str {
+    path.rsplit_once('.').map_or(path, |(table, _)| table)
 }
 
 impl ParamError {
@@ -44,6 +69,17 @@ impl ParamError {
         match self {
             Self::Unknown { name } => name,
             Self::Missing { name, .. } | Self::Refused { name, .. } | Self::Conflict { name, .. } => name,
+            Self::UnknownEntry { path, .. } | Self::Entry { path, .. } => {
+                path.split_once('.').map_or(path, |(name, _)| name)
+            }
+        }
+    }
+
+    /// What is wrong: the parameter, or the entry in its table.
+    pub fn path(&self) -> &str {
+        match self {
+            Self::UnknownEntry { path, .. } | Self::Entry { path, .. } => path,
+            error => error.name(),
         }
     }
 }

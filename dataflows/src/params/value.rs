@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::Span;
 
@@ -19,6 +19,27 @@ pub enum Literal {
     Text(&'static str),
     /// A truth value.
     Flag(bool),
+    /// Numbers by name.
+    #[serde(serialize_with = "as_map")]
+    Table(&'static [(&'static str, f64)]),
+}
+
+fn as_map<S: Serializer>(entries: &&[(&str, f64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(entries.iter().copied())
+}
+
+/// As a pipeline file spells it.
+impl fmt::Display for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(entries) => {
+                let entries: Vec<_> =
+                    entries.iter().map(|(name, number)| format!("{name} = {number}")).collect();
+                write!(f, "{{ {} }}", entries.join(", "))
+            }
+            literal => Given::from(*literal).fmt(f),
+        }
+    }
 }
 
 /// A value as a pipeline file or a program gives it, not yet checked.
@@ -45,6 +66,9 @@ impl From<Literal> for Given {
             Literal::Integer(value) => Self::Integer(value),
             Literal::Text(value) => Self::Text(value.to_owned()),
             Literal::Flag(value) => Self::Flag(value),
+            Literal::Table(entries) => Self::Table(
+                entries.iter().map(|(name, number)| ((*name).to_owned(), number.to_string())).collect(),
+            ),
         }
     }
 }
