@@ -132,6 +132,11 @@ calibrate = 20
 cool_down = 5
 threshold = 0.95
 [[detect]]
+name = "odd"
+detector = "ensemble"
+params = { members = { z = { detector = "ewma-z", warmup = 10 }, running-range = { weight = 0.5, warmup = 5 } }, combine = "mean", warmup = 10 }
+threshold = 0.5
+[[detect]]
 name = "silent"
 detector = "no-record"
 params = { after = "150ms" }
@@ -139,7 +144,7 @@ threshold = 0
 "#;
     let report = attack(Attack::pipeline(&text).snapshotting());
     let anomalies = report.lines("anomalies").iter().map(|line| String::from_utf8_lossy(line).into_owned());
-    for name in ["z", "change", "rare", "silent"] {
+    for name in ["z", "change", "rare", "odd", "silent"] {
         assert!(anomalies.clone().any(|line| line.contains(&format!("\"{name}\""))), "{name}");
     }
     let alerts: Vec<_> = report.lines("alerts").iter().map(|line| String::from_utf8_lossy(line)).collect();

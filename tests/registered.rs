@@ -167,6 +167,21 @@ fn registered_names_and_parameters_are_checked_as_the_built_in_ones() {
 }
 
 #[test]
+fn a_registered_detector_is_a_member_of_ensembles_if_it_reads_one_value() {
+    let mut registry = registry(&MemorySink::default());
+    let ensemble = PIPELINE.replace(
+        "\"largest\"",
+        "\"ensemble\"\nvalue = \"3\"\nparams = { members = { largest = 1_000, ewma-z = 1 } }",
+    );
+    let error = config::parse("p.toml", &ensemble, &|_| None, &registry).expect_err("two values").to_string();
+    assert!(error.contains("\"members.largest\" cannot be a member: it reads several values"), "{error}");
+    let info = registry.detectors.get("largest").expect("it is there").clone();
+    registry.detectors.add(DetectorInfo { multivariate: false, ..info });
+    let file = config::parse("p.toml", &ensemble, &|_| None, &registry).expect("it is right");
+    assert!(Job::new(file, &registry).is_ok());
+}
+
+#[test]
 fn a_connector_may_take_the_place_of_one_that_is_built_in_and_have_options_of_its_own() {
     let mut registry = registry(&MemorySink::default());
     let lines = registry.sources.get("lines").expect("it is there").clone();

@@ -5,6 +5,7 @@ mod auto;
 mod bounds;
 mod cusum;
 mod discord;
+mod ensemble;
 mod entropy;
 mod ewma;
 mod gaussian;
@@ -33,6 +34,7 @@ pub use auto::Auto;
 pub use bounds::Bounds;
 pub use cusum::Cusum;
 pub use discord::Discord;
+pub use ensemble::{Combine, Ensemble, EnsembleState};
 pub use entropy::EntropyNovelty;
 pub use ewma::EwmaZ;
 pub use gaussian::WindowedGaussian;
@@ -134,6 +136,7 @@ pub fn built_in() -> Catalogue<DetectorInfo> {
         Bounds::info(),
         Cusum::info(),
         Discord::info(),
+        Ensemble::info(),
         EntropyNovelty::info(),
         EwmaZ::info(),
         Hampel::info(),

@@ -70,16 +70,24 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// One minus the tail probability of a score, in `[0, 1]`, by the scores so far.
-    fn calibrated(&self, score: f64) -> f64 {
-        let probability = match self.tail.probability(score, self.counts.total()) {
-            Some(probability) => probability,
-            None => f64::from(self.counts.at_least(score) + 1) / f64::from(self.counts.total() + 1),
-        };
-        1.0 - probability
+    /// How many scores it knows; once there were 20,000, half of what it knew.
+    pub(crate) fn scores(&self) -> u32 {
+        self.counts.total()
     }
 
-    fn learn(&mut self, score: f64) {
+    /// The bytes on the heap.
+    pub(crate) fn heap(&self) -> usize {
+        self.counts.heap()
+    }
+
+    /// The tail probability of a score, in `[0, 1]`, by the scores so far.
+    pub(crate) fn probability(&self, score: f64) -> f64 {
+        self.tail
+            .probability(score, self.scores())
+            .unwrap_or_else(|| f64::from(self.counts.at_least(score) + 1) / f64::from(self.scores() + 1))
+    }
+
+    pub(crate) fn learn(&mut self, score: f64) {
         self.counts.add(score);
         if self.counts.total() >= 2 * MOST {
             self.counts.halve();
@@ -110,8 +118,8 @@ impl Logic for Calibrate {
         input: &Verdict,
         out: &mut impl FnMut(EventTime, Verdict),
     ) {
-        let is_warm = state.counts.total() >= self.warmup;
-        let score = input.score.filter(|_| is_warm).map(|score| state.calibrated(score));
+        let is_warm = state.scores() >= self.warmup;
+        let score = input.score.filter(|_| is_warm).map(|score| 1.0 - state.probability(score));
         if let Some(score) = input.score {
             state.learn(score);
         }
@@ -119,7 +127,7 @@ impl Logic for Calibrate {
     }
 
     fn memory(&self, state: &Calibration) -> usize {
-        size_of::<Calibration>() + state.counts.heap()
+        size_of::<Calibration>() + state.heap()
     }
 
     fn copy(&self, state: &Calibration) -> Calibration {

@@ -75,6 +75,33 @@ impl ParamError {
         }
     }
 
+    /// The same of a parameter that a table at `path` gives beside those of other owners; `declared` are the names that it
+    /// can give.
+    pub(crate) fn within(self, path: &str, declared: impl Iterator<Item = &'static str>) -> Self {
+        match self {
+            Self::Unknown { name } => Self::UnknownEntry {
+                path: format!("{path}.{name}"),
+                what: "parameter",
+                found: name,
+                possible: declared.collect(),
+            },
+            Self::Missing { name, doc } => {
+                Self::Entry { path: path.to_owned(), reason: format!("lacks \"{name}\": {doc}") }
+            }
+            Self::Refused { name, expected, found } => {
+                // All entries of a table are texts; a number is shown as one.
+                let bare = found.trim_matches('"');
+                let found = if bare.parse::<f64>().is_ok() { bare } else { &found };
+                Self::Entry {
+                    path: format!("{path}.{name}"),
+                    reason: format!("takes {expected}, not {found}"),
+                }
+            }
+            Self::Conflict { name, reason } => Self::Entry { path: format!("{path}.{name}"), reason },
+            entry => entry,
+        }
+    }
+
     /// What is wrong: the parameter, or the entry in its table.
     pub fn path(&self) -> &str {
         match self {

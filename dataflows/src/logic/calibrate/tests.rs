@@ -38,7 +38,7 @@ proptest! {
         let mut state = Calibration::default();
         earlier.iter().for_each(|score| state.learn(*score));
         asked.sort_by(f64::total_cmp);
-        let calibrated: Vec<_> = asked.iter().map(|score| state.calibrated(*score)).collect();
+        let calibrated: Vec<_> = asked.iter().map(|score| 1.0 - state.probability(*score)).collect();
         prop_assert!(calibrated.iter().all(|score| (0.0..=1.0).contains(score)), "{:?}", calibrated);
         prop_assert!(calibrated.is_sorted(), "{:?} of {:?}", calibrated, asked);
     }
@@ -51,7 +51,7 @@ proptest! {
         let floor = |score: f64| (score.to_bits() >> 48) as f64;
         let at_least = earlier.iter().filter(|other| floor(**other) >= floor(score)).count();
         let expected = 1.0 - (at_least + 1) as f64 / (earlier.len() + 1) as f64;
-        prop_assert_eq!(expected, state.calibrated(score));
+        prop_assert_eq!(expected, 1.0 - state.probability(score));
     }
 
     #[test]
