@@ -23,8 +23,6 @@ struct Slot<S> {
     state: Option<S>,
     /// The last record.
     last: EventTime,
-    /// The last timer that was called.
-    fired: EventTime,
     /// The time of the earliest timer in the heap; [`EventTime::MAX`] if there is none.
     armed: EventTime,
 }
@@ -69,6 +67,8 @@ struct Rest {
     index: HashTable<u32>,
     free: Vec<u32>,
     timers: BinaryHeap<Reverse<(EventTime, u32)>>,
+    /// The last timer of each key, as far as any was called.
+    fired: Vec<EventTime>,
     /// Keys with state, and a time at or before each one's last record; made when a limit is first reached.
     silent: Option<BinaryHeap<Reverse<(EventTime, KeyId, u32)>>>,
     saved: Saved,
@@ -91,6 +91,7 @@ impl<S> Group<S> {
             index: HashTable::new(),
             free: Vec::new(),
             timers: BinaryHeap::new(),
+            fired: Vec::new(),
             silent: None,
             saved: Saved::default(),
         };
@@ -120,7 +121,7 @@ impl<S> Group<S> {
     }
 
     fn insert(&mut self, id: KeyId, key: Key) -> u32 {
-        let slot = Slot { state: None, last: EventTime::MIN, fired: EventTime::MIN, armed: EventTime::MAX };
+        let slot = Slot { state: None, last: EventTime::MIN, armed: EventTime::MAX };
         let name = Named::from(key);
         let mut names = self.rest.names.borrow_mut();
         let at = match self.rest.free.pop() {
@@ -263,7 +264,7 @@ impl<S> Group<S> {
         self.keep(logic, at, out.saved);
         let slot = &mut self.slots[at];
         let time = std::mem::replace(&mut slot.armed, EventTime::MAX);
-        slot.fired = time;
+        self.fire(at, time);
         out.sight.at_deadline(time, KeyNumber::new(self.rest.group, at));
         self.step(logic, at, time, out, |state, mut emit| {
             if logic.deadline(state).is_some_and(|deadline| deadline <= time) {
@@ -306,7 +307,9 @@ impl<S> Group<S> {
         let state = logic.start(&key);
         self.bytes += logic.memory(&state);
         self.slots[at].state = Some(state);
-        self.slots[at].fired = EventTime::MIN;
+        if let Some(fired) = self.rest.fired.get_mut(at) {
+            *fired = EventTime::MIN;
+        }
         self.keys += 1;
         if let Some(silent) = &mut self.rest.silent {
             silent.push(Reverse((time, key.id(), at as u32)));
@@ -346,8 +349,10 @@ impl<S> Group<S> {
                 silent.push(Reverse((slot.last, id, at)));
                 continue;
             }
-            if slot.changed() < self.saving {
-                self.rest.saved.keep(logic, at as usize, slot, key, out.saved);
+            let fired = self.rest.fired.get(at as usize).copied().unwrap_or(EventTime::MIN);
+            let changed = slot.last.max(fired);
+            if changed < self.saving {
+                self.rest.saved.keep(logic, at as usize, (slot, changed), key, out.saved);
             }
             self.rest.saved.evict(key, slot.last);
             let number = KeyNumber::new(id.group(), at as usize);

@@ -29,32 +29,39 @@ impl Saved {
         }
     }
 
-    /// Saves the state of a slot at `at`, which was last changed before the boundary, unless that has been done or it is as it
-    /// was at the boundary before.
+    /// Saves the state of a slot at `at`, with when it was last changed, which is before the boundary, unless that has been done
+    /// or it is as it was at the boundary before.
     pub(super) fn keep<L: Logic<State = S>, S>(
         &self,
         logic: &L,
         at: usize,
-        slot: &Slot<S>,
+        (slot, changed): (&Slot<S>, EventTime),
         key: &Key,
         changes: &mut Changes,
     ) {
-        let has_changed = self.since.is_none_or(|since| slot.changed() >= since);
+        let has_changed = self.since.is_none_or(|since| changed >= since);
         if let Some(state) = slot.state.as_ref().filter(|_| has_changed && at >= self.cursor) {
             changes.push(key, slot.last, |bytes| logic.save(state, bytes));
         }
     }
 }
 
-impl<S> Slot<S> {
-    /// When the state was last changed.
-    #[inline]
-    pub(super) fn changed(&self) -> EventTime {
-        self.last.max(self.fired)
-    }
-}
-
 impl<S> Group<S> {
+    /// Takes note that a timer of a key is called.
+    pub(super) fn fire(&mut self, at: usize, time: EventTime) {
+        let fired = &mut self.rest.fired;
+        if fired.len() <= at {
+            fired.resize(self.slots.len(), EventTime::MIN);
+        }
+        fired[at] = time;
+    }
+
+    /// When a key's state was last changed.
+    fn changed(&self, at: usize) -> EventTime {
+        let fired = self.rest.fired.get(at).copied().unwrap_or(EventTime::MIN);
+        self.slots[at].last.max(fired)
+    }
+
     /// From now on changes are noted; `since` is the boundary that its states were restored from.
     pub(in super::super) fn want_saved(&mut self, since: Option<EventTime>) {
         self.rest.saved.is_wanted = true;
@@ -69,10 +76,10 @@ impl<S> Group<S> {
         at: usize,
         changes: &mut Changes,
     ) {
-        let slot = &self.slots[at];
-        if slot.changed() < self.saving {
+        // Mostly nothing is being saved, so that no record looks at more than its slot.
+        if self.slots[at].last < self.saving && self.changed(at) < self.saving {
             let key = &self.rest.names.borrow()[at].key;
-            self.rest.saved.keep(logic, at, slot, key, changes);
+            self.rest.saved.keep(logic, at, (&self.slots[at], self.changed(at)), key, changes);
         }
     }
 
@@ -100,15 +107,12 @@ impl<S> Group<S> {
         slots: usize,
         changes: &mut Changes,
     ) -> (usize, bool) {
-        let saved = &mut self.rest.saved;
-        let end = self.slots.len().min(saved.cursor.saturating_add(slots));
-        let (start, names) = (saved.cursor, self.rest.names.borrow());
+        let start = self.rest.saved.cursor;
+        let end = self.slots.len().min(start.saturating_add(slots));
         for at in start..end {
-            let slot = &self.slots[at];
-            if slot.changed() < self.saving {
-                saved.keep(logic, at, slot, &names[at].key, changes);
-            }
+            self.keep(logic, at, changes);
         }
+        let saved = &mut self.rest.saved;
         saved.cursor = end;
         let is_done = end == self.slots.len();
         if is_done {
