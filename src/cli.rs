@@ -13,13 +13,20 @@ mod state;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use tidewatch_connectors::format::TimeFormat;
+use tidewatch_connectors::memory::MemorySink;
 use tidewatch_connectors::stdio::STDOUT;
+use tidewatch_connectors::Control;
 use tidewatch_dataflows::EventTime;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::cluster::Cluster;
+use crate::config::{SinkFormat, Stream};
+use crate::job::{Job, Outputs};
+use crate::progress::Progress;
 use crate::registry::Registry;
 use crate::{log, Error};
 
@@ -160,6 +167,27 @@ fn help(command: &str) -> Result<(), Error> {
 fn time(text: &str) -> Result<EventTime, String> {
     let format = TimeFormat::Rfc3339;
     format.parse(text).map_err(|refusal| format.explain(refusal))
+}
+
+/// Runs a job, without its sinks, for what it says on a stream, as JSON lines.
+fn hear(
+    job: &Job,
+    stream: Stream,
+    cluster: Cluster,
+    control: &Control,
+    voice: Voice,
+) -> Result<Vec<u8>, Error> {
+    let said = MemorySink::default();
+    let outputs: Arc<Outputs> = {
+        let (job, said) = (job.clone(), said.clone());
+        Arc::new(move || {
+            let said = said.clone();
+            vec![(stream, job.encoded(stream, || Ok(Box::new(said) as _), SinkFormat::Json))]
+        })
+    };
+    let progress = Progress::new(control, job.size(), voice.quiet || voice.json);
+    progress.during(|| job.run(cluster, control, outputs))?.or_interrupted()?;
+    Ok(said.contents())
 }
 
 /// Writes a text to standard output.

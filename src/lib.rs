@@ -19,6 +19,7 @@ pub mod progress;
 pub mod recovery;
 pub mod registry;
 pub mod replay;
+mod said;
 mod supervisor;
 
 #[doc(inline)]

@@ -3,16 +3,12 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use tidewatch_connectors::memory::MemorySink;
 
 use super::Voice;
 use crate::cluster::{self, Cluster};
-use crate::config::{self, PipelineFile, SinkFormat, Stream};
+use crate::config::{self, PipelineFile, Stream};
 use crate::evaluate::{match_up, Labels, Report, Terms, Verdicts};
-use crate::job::{Job, Outputs};
-use crate::progress::Progress;
+use crate::job::Job;
 use crate::registry::Registry;
 use crate::Error;
 
@@ -83,20 +79,8 @@ fn run(path: &Path, workers: u16, registry: &Registry, voice: Voice) -> Result<V
     // As if nothing of it had ever run: where it goes on is none of our business.
     let file = PipelineFile { checkpoint: None, ..config::read(path, registry)? };
     let job = Job::onlooker(file, registry)?;
-    let said = MemorySink::default();
-    let outputs: Arc<Outputs> = {
-        let (job, said) = (job.clone(), said.clone());
-        Arc::new(move || {
-            let said = said.clone();
-            vec![(
-                Stream::Verdicts,
-                job.encoded(Stream::Verdicts, || Ok(Box::new(said) as _), SinkFormat::Json),
-            )]
-        })
-    };
     let cluster = Cluster::threads(workers);
     let control = cluster::control(&cluster)?;
-    let progress = Progress::new(&control, job.size(), voice.quiet || voice.json);
-    progress.during(|| job.run(cluster, &control, outputs))?.or_interrupted()?;
-    Verdicts::read(&path.display().to_string(), &said.contents()[..])
+    let said = super::hear(&job, Stream::Verdicts, cluster, &control, voice)?;
+    Verdicts::read(&path.display().to_string(), &said[..])
 }

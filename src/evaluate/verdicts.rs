@@ -1,14 +1,12 @@
 //! Verdicts as a pipeline writes them, by detection and key.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::BufRead;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use tidewatch_connectors::format::TimeFormat;
 use tidewatch_dataflows::EventTime;
 
 use super::Row;
+use crate::said::{self, Parts};
 use crate::Error;
 
 /// What detections say of keys.
@@ -23,20 +21,15 @@ impl Verdicts {
     /// [`Error::Usage`], with the number of the line, if it is no verdict, or earlier than the one before it of its key.
     pub fn read(what: &str, lines: impl BufRead) -> Result<Self, Error> {
         let mut verdicts = Self::default();
-        for (number, line) in (1u64..).zip(lines.lines()) {
-            let refuse = |reason: &dyn fmt::Display| Error::Usage(format!("{what}:{number}: {reason}"));
-            let line = line.map_err(Error::unreadable("file of verdicts", what))?;
-            verdicts.add(&line).map_err(|reason| refuse(&reason))?;
-        }
+        said::each("file of verdicts", what, lines, |line| verdicts.add(line))?;
         Ok(verdicts)
     }
 
     /// Adds a line.
     pub(super) fn add(&mut self, line: &str) -> Result<(), String> {
         let line: Line<'_> = serde_json::from_str(line).map_err(|error| format!("is no verdict: {error}"))?;
-        let format = TimeFormat::Rfc3339;
-        let time = format.parse(line.time).map_err(|refusal| format.explain(refusal))?;
-        self.push(line.detector.as_ref(), &line.key.0, time, line.score, line.anomalous)
+        let (key, time) = (line.key.0.join("/"), said::time(line.time)?);
+        self.push(line.detector.as_ref(), &key, time, line.score, line.anomalous)
     }
 
     fn push(
@@ -76,29 +69,4 @@ struct Line<'a> {
     detector: std::borrow::Cow<'a, str>,
     score: Option<f64>,
     anomalous: bool,
-}
-
-/// The values of a key's parts, in their order, with slashes between them.
-struct Parts(String);
-
-impl<'de> Deserialize<'de> for Parts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Parts;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the parts of a key, by name")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parts, A::Error> {
-                let mut parts = Vec::new();
-                while let Some((_, part)) = map.next_entry::<String, String>()? {
-                    parts.push(part);
-                }
-                Ok(Parts(parts.join("/")))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
-    }
 }
