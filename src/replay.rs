@@ -96,12 +96,17 @@ impl Replay {
         if !tells {
             return;
         }
-        let path = &self.path;
-        let names: Vec<_> = self.job.file().sources.iter().map(|source| source.name.as_str()).collect();
-        for name in self.recording.sources().iter().filter(|name| !names.contains(&&***name)) {
-            tracing::warn!("{path} has a source \"{name}\" that the pipeline lacks; it is not played");
-        }
+        self.warn_of_unplayed();
         self.known.iter().for_each(|damage| tracing::warn!("{damage}"));
+    }
+
+    /// Warns of what was recorded and is not played, because the pipeline has no such source.
+    pub fn warn_of_unplayed(&self) {
+        let (path, file) = (&self.path, self.job.file());
+        let names: Vec<_> = file.sources.iter().map(|source| source.name.as_str()).collect();
+        for name in self.recording.sources().iter().filter(|name| !names.contains(&&***name)) {
+            tracing::warn!("{path} has a source \"{name}\" that {} lacks; it is not played", file.path);
+        }
     }
 
     /// Files in `folder`, one for each stream: `late.jsonl`, for example. The folder is made with the first of them.
