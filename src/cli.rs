@@ -1,6 +1,7 @@
-//! The command line: `tidewatch run | record | replay | savepoint | check | evaluate | generate | detectors | state`.
+//! The command line: `tidewatch run | record | replay | savepoint | check | evaluate | compare | generate | detectors | state`.
 
 mod check;
+mod compare;
 mod detectors;
 mod evaluate;
 mod generate;
@@ -55,6 +56,7 @@ Examples:
   tidewatch replay live.tide live.toml        run it again on what was recorded
   tidewatch check examples/nab.toml           validate a pipeline file
   tidewatch evaluate p.toml --labels l.csv    judge detections by labels
+  tidewatch compare a.toml b.toml live.tide   which alerts differ
   tidewatch detectors                         list the detectors
   tidewatch detectors ewma-z                  what a detector takes and gives
   tidewatch generate --records 10000          synthetic records with anomalies
@@ -99,6 +101,8 @@ enum Command {
     Check(check::Check),
     #[command(after_help = evaluate::AFTER_HELP)]
     Evaluate(evaluate::Evaluate),
+    #[command(after_help = compare::AFTER_HELP)]
+    Compare(compare::Compare),
     #[command(after_help = after_help!("tidewatch generate --records 100000 --labels --out series.csv"))]
     Generate(generate::Generate),
     #[command(after_help = after_help!("tidewatch detectors ewma-z"))]
@@ -139,6 +143,7 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         Command::Savepoint(savepoint) => savepoint.execute(&registry, voice),
         Command::Check(check) => check.execute(&registry, voice),
         Command::Evaluate(evaluate) => evaluate.execute(&registry, voice),
+        Command::Compare(compare) => compare.execute(&registry, voice),
         Command::Generate(generate) => generate.execute(voice),
         Command::Detectors(detectors) => detectors.execute(&registry, voice),
         Command::State(state) => state.execute(voice),

@@ -1,6 +1,7 @@
 //! The command line, as its users and their scripts meet it.
 
 mod check;
+mod compare;
 mod detectors;
 mod ends;
 mod evaluate;
@@ -69,8 +70,8 @@ fn sink(connector: &str, options: &str) -> String {
 #[test]
 fn help_names_options_and_exit_codes() {
     let global = ["--verbose", "--quiet", "--json", "--help"];
-    let own: [(&[&str], &[&str]); 7] = [
-        (&[], &["run", "record", "replay", "check", "generate", "detectors", "--version"]),
+    let own: [(&[&str], &[&str]); 8] = [
+        (&[], &["run", "record", "replay", "check", "compare", "generate", "detectors", "--version"]),
         (
             &["run"],
             &[
@@ -110,6 +111,14 @@ fn help_names_options_and_exit_codes() {
         ),
         (&["check"], &["PIPELINE.toml"]),
         (
+            &["compare"],
+            &[
+                "--workers",
+                "whether or not they differ",
+                "Usage: tidewatch compare [OPTIONS] <A.toml> <B.toml> <RECORDING>\n",
+            ],
+        ),
+        (
             &["generate"],
             &["--out", "--labels", "--seed", "--keys", "--partitions", "--records", "--rate", "--late"],
         ),
@@ -141,6 +150,9 @@ fn wrong_usage_exits_with_2() {
         &["run", ""],
         &["record", "p.toml", "--out", ""],
         &["replay", "", "p.toml"],
+        &["compare", "p.toml", "r.tide"],
+        &["compare", "p.toml", "p.toml", ""],
+        &["compare", "p.toml", "p.toml", "r.tide", "-w", "0"],
         &["generate", "--keys", "0"],
         &["generate", "--out", ""],
     ] {
