@@ -118,6 +118,10 @@ impl Replay {
     }
 
     fn outputs(&self, replay: &Replayed) -> Result<Arc<Outputs>, Error> {
+        if self.stream.contains(&Stream::Incidents) && replay.job().file().alerts.is_none() {
+            let file = &replay.job().file().path;
+            return Err(Error::Usage(format!("--stream incidents: {file} has no [alerts]")));
+        }
         let mut streams: Vec<_> = self.stream.iter().map(|stream| (*stream, SinkFormat::Json)).collect();
         let Some(folder) = &self.out else {
             let stream = match *self.stream {
