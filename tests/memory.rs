@@ -109,7 +109,9 @@ const CLUSTERS: [&[&str]; 3] = [&["-w", "1"], &["-w", "2"], &["-n", "2"]];
 
 #[test]
 fn a_sink_that_does_not_take_what_it_is_given_stops_the_sources() {
-    // One key, so that one worker emits everything, and many.
+    // What is held is verdicts: at each worker as many as may be under way (`flow/pressure.rs`) and those of the activation that
+    // came to it, some 200 thousand, of 200 bytes where they wait for the frontier: 40 MiB. With the program, and what is
+    // encoded, 70 if one worker emits everything, as it does of one key; with many keys two workers share the work.
     for (cluster, keys) in CLUSTERS.iter().flat_map(|cluster| [(cluster, 1), (cluster, 1000)]) {
         let tables = format!("[limits]\nahead = \"8MiB\"\n{GENERATED}keys = {keys}\nrate = 1e5\n");
         let (_folder, running) = run(&tables, "verdicts", "stdout", cluster);

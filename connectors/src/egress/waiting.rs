@@ -18,7 +18,8 @@ impl<E> Default for Waiting<E> {
 impl<E: Event> Waiting<E> {
     pub(super) fn add(&mut self, events: impl Iterator<Item = E>) {
         for event in events {
-            self.0.entry(event.time()).or_default().push(event);
+            // Most times have one event, which is all that a blocked sink holds of it: a list that grows by itself has room for four.
+            self.0.entry(event.time()).or_insert_with(|| Vec::with_capacity(1)).push(event);
         }
     }
 
@@ -41,5 +42,27 @@ pub(super) fn keep<E: Event>(control: Control) -> impl Fn(&[E]) {
         for event in events.iter().filter(|event| event.weight() > 0) {
             control.keep(event.time(), event.weight() as u64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidewatch_dataflows::event::Emission;
+    use tidewatch_dataflows::Key;
+
+    use super::*;
+
+    fn emission(micros: i64, value: f64) -> Emission<f64> {
+        Emission { time: EventTime::from_micros(micros), key: Key::new("k"), value }
+    }
+
+    #[test]
+    fn an_event_alone_at_its_time_has_no_room_for_others() {
+        let mut waiting = Waiting::default();
+        waiting.add([3, 1, 1, 2].into_iter().map(|micros| emission(micros, 0.5)));
+        let closed = waiting.close(Progress::End);
+        let room = |micros: i64| closed[&EventTime::from_micros(micros)].capacity();
+        assert_eq!((1, 1), (room(2), room(3)));
+        assert!(room(1) >= 2, "there are two");
     }
 }
