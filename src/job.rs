@@ -126,14 +126,15 @@ impl Job {
 
     /// Stands for all of the pipeline that changes its output: not for where it reads and writes.
     pub fn hash(&self) -> u64 {
-        let PipelineFile { sources, steps, detects, alerts, limits, .. } = self.file();
+        // Of the name are made the identifiers of alerts.
+        let PipelineFile { name, sources, steps, detects, alerts, limits, .. } = self.file();
         let source = |source: &SourceSpec| {
             let source = SourceSpec { options: Default::default(), ..source.clone() };
             format!("{source:?}")
         };
         let sources: Vec<_> = sources.iter().map(source).collect();
         let limits = (limits.keys, limits.state, limits.record);
-        xxh3_64(format!("{:?}", (sources, steps, detects, alerts, limits)).as_bytes())
+        xxh3_64(format!("{:?}", (name, sources, steps, detects, alerts, limits)).as_bytes())
     }
 
     /// The names of what its records carry.
@@ -329,6 +330,10 @@ impl Job {
         let wants = |wanted| streams().any(|stream| stream == wanted);
         let logic = self.logic(wants(Stream::Verdicts))?;
         let provisional = Stream::ALL.into_iter().any(|stream| stream.is_provisional() && wants(stream));
+        if wants(Stream::Incidents) && self.file().alerts.is_none() {
+            let path = &self.file().path;
+            return Err(Error::Usage(format!("{path}: incidents need a table [alerts] with \"group_by\"")));
+        }
         let control = Control::current();
         let ingest = |input: &Input| match recovered {
             Some(recovered) => recovered.input(input).ingest(scope),
@@ -342,7 +347,14 @@ impl Job {
             Some(recovered) => {
                 let observers = &self.0.registry.observers;
                 let eager = provisional.then_some(eager);
-                recovered.keyed(records, limits, eager, logic, self.grouping(), observers)?
+                recovered.keyed(
+                    records,
+                    limits,
+                    eager,
+                    logic,
+                    (self.0.schema.key.len(), self.grouping()),
+                    observers,
+                )?
             }
             None => {
                 let keyed = match provisional {

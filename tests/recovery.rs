@@ -19,7 +19,10 @@ const RECORDS: usize = 300_000;
 const MANY: usize = 3 * RECORDS;
 
 /// What each run writes.
-const STREAMS: [&str; 4] = ["anomalies", "verdicts", "late", "dead_letters"];
+const STREAMS: [&str; 6] = ["anomalies", "verdicts", "late", "dead_letters", "alerts", "incidents"];
+
+/// Incidents that are open for long.
+const ALERTS: &str = "[alerts]\ngroup_by = \"key\"\ngap = \"10m\"\n";
 
 /// A pipeline over partitions that are out of order and partly late, with windows in progress at any time.
 fn pipeline(folder: &Path, records: usize, checkpoint: &str) -> String {
@@ -44,7 +47,7 @@ name = "far"
 detector = "ewma-z"
 params = {{ alpha = 0.1 }}
 threshold = 4
-"#
+{ALERTS}"#
     );
     for stream in STREAMS {
         let path = folder.join(stream).display().to_string();
@@ -318,6 +321,51 @@ fn a_job_that_is_stopped_at_a_savepoint_goes_on_with_another_pipeline() {
     assert!(after.starts_with(&before) && after.len() > before.len());
     assert_eq!(undisturbed(MANY)[1].lines().count(), after.lines().count());
     assert_eq!(Some(2), ask(&[]).code);
+}
+
+/// Stops a job at a savepoint, changes its pipeline, and starts it again.
+fn changed(change: impl Fn(&str) -> String) -> (TempDir, crate::cluster::processes::Ended) {
+    let (folder, file) = durable(MANY);
+    let mut first = run(&file, &[]);
+    await_checkpoints(&folder, 1, 1);
+    until("incidents are open", || read(&folder, "incidents").contains("opened"));
+    let stopped = start(Command::new(PROGRAM).args(["savepoint", &file, "--stop"])).end(SOON);
+    assert_eq!(Some(0), stopped.code, "{stopped:?}");
+    assert_eq!(Some(130), first.end(SOON).code);
+    let text = fs::read_to_string(&file).expect("it is there");
+    let other = change(&text);
+    assert_ne!(text, other);
+    fs::write(&file, other).expect("it can be written");
+    let second = run(&file, &["-w", "2"]).end(3 * SOON);
+    (folder, second)
+}
+
+#[test]
+fn a_pipeline_that_groups_alerts_no_longer_forgets_its_incidents() {
+    let (folder, second) = changed(|text| {
+        let (before, _) = text.split_once("[[sink]]\nstream = \"incidents\"").expect("it is the last one");
+        before.replace(ALERTS, "")
+    });
+    assert_eq!(Some(0), second.code, "{second:?}");
+    assert!(read(&folder, "alerts").contains("\"ended\""));
+}
+
+#[test]
+fn incidents_that_are_over_with_a_shorter_gap_are_closed() {
+    let (folder, second) = changed(|text| text.replace("\"10m\"", "\"1s\""));
+    assert_eq!(Some(0), second.code, "{second:?}");
+    let incidents = read(&folder, "incidents");
+    let of = |event: &str| incidents.matches(&format!("\"event\":\"{event}\"")).count();
+    assert_eq!(of("opened"), of("closed"));
+}
+
+#[test]
+fn state_of_another_shape_is_refused() {
+    let detect = "[[detect]]\nname = \"far\"";
+    let other = "[[detect]]\nname = \"near\"\ndetector = \"hampel\"\n[[detect]]\nname = \"far\"";
+    let (_folder, second) = changed(|text| text.replace(detect, other));
+    assert_eq!(Some(2), second.code, "{second:?}");
+    assert!(second.err.starts_with("state of hampel "), "{second:?}");
 }
 
 #[test]

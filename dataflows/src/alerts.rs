@@ -18,7 +18,7 @@ use crate::logic::Verdict;
 use crate::{EventTime, Key};
 
 pub use finding::Finding;
-pub use incident::{Course, Incident, IncidentId};
+pub use incident::{Incident, IncidentId};
 
 /// Names an episode: a hash of pipeline, detection, key and the time at which it opened.
 ///

@@ -9,7 +9,7 @@ mod raise;
 
 pub use accumulate::Accumulate;
 pub use arrange_states::{ArrangeStates, CollectStates, LiveStates};
-pub use correlate::{Correlate, Correlated, Grouping};
+pub use correlate::{label_kept_as, Correlate, Correlated, Grouping};
 pub use count_open::CountOpen;
 pub use keyed::{Eager, Keyed, KeyedStreams, Limits};
 pub use raise::Raise;

@@ -40,6 +40,11 @@ impl<'scope> Ticker<'scope> {
         (Self { builder, port, scope }, announced)
     }
 
+    /// Announces nothing, where there is nothing to follow: an operator must be built that was begun.
+    pub(crate) fn stay_silent(self) {
+        self.builder.build(|_| |_| {});
+    }
+
     /// Announces a boundary as often as `every`, ahead of the frontier of `passed`; never before `from`, nor before the one that was
     /// announced last is committed. When the run is interrupted, the last boundary is where all state stands.
     pub(crate) fn follow(

@@ -35,7 +35,7 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
         let agree = agree(reader, &names);
         one_stdin(reader, &names).and(unique).and(agree)?;
         match names.into_iter().next() {
-            Some(names) => Ok((names.key, names.values, specs)),
+            Some(names) => Ok((names.parts(), names.values, specs)),
             None => Err(reader.fault(at, "a pipeline needs a [[source]]: where records come from")),
         }
     });

@@ -24,7 +24,19 @@ pub(super) struct Names {
     pub(super) at: usize,
     /// The key fields, then the labels.
     pub(super) key: Checked<Vec<Text>>,
+    /// Whether no key field was given, so that the partition comes before the labels.
+    pub(super) by_partition: bool,
     pub(super) values: Checked<Vec<Text>>,
+}
+
+impl Names {
+    /// The names of all parts of a key.
+    pub(super) fn parts(&self) -> Checked<Vec<Text>> {
+        let written = "@partition".to_owned();
+        let partition = Text { text: "partition".to_owned(), written, secret: false, at: self.at };
+        let first = self.by_partition.then_some(partition).into_iter();
+        self.key.as_ref().map(|key| first.chain(key.iter().cloned()).collect()).map_err(|reported| *reported)
+    }
 }
 
 /// Reads a source; `record` is the longest record in bytes.
@@ -60,10 +72,10 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, record: u64) -> (N
         _ => Vec::new(),
     };
     let connector = info.ok().map(|(info, _)| info.name);
-    let names =
-        Names { name: named, connector, connector_at, patterns, at, key, values: fields.values.clone() };
-    // Without "key" the partition comes before the labels.
-    let implied = matches!(&fields.key, Ok(key) if key.is_empty()).then_some("partition");
+    let by_partition = matches!(&fields.key, Ok(key) if key.is_empty());
+    let values = fields.values.clone();
+    let names = Names { name: named, connector, connector_at, patterns, at, key, by_partition, values };
+    let implied = by_partition.then_some("partition");
     let distinct = distinct(reader, &names, implied);
     let possible = fields::possible(reader, &fields);
     let spec = (|| {

@@ -8,7 +8,9 @@ use tidewatch_dataflows::alerts::{Finding, Incident};
 use tidewatch_dataflows::flow::Records;
 use tidewatch_dataflows::logic::DynLogic;
 use tidewatch_dataflows::operators::keyed::{Durable, KeyedStreams, Take};
-use tidewatch_dataflows::operators::{ArrangeStates, Correlate, Correlated, Eager, Grouping, Keyed, Limits};
+use tidewatch_dataflows::operators::{
+    label_kept_as, ArrangeStates, Correlate, Correlated, Eager, Grouping, Keyed, Limits,
+};
 use tidewatch_dataflows::state::Version;
 use tidewatch_dataflows::{state, Emission, EventTime, Key, Record};
 use timely::dataflow::operators::vec::Map;
@@ -52,14 +54,14 @@ impl Recovered {
         input.clone().resume(self.resume.clone()).journal(Arc::new(self.keeper.clone()))
     }
 
-    /// Keyed state that goes on, and survives.
+    /// Keyed state that goes on, and survives; with incidents, if alerts are grouped by some of the `parts` of keys.
     pub(super) fn keyed<'scope>(
         &self,
         records: Records<'scope>,
         limits: Limits,
         eager: Option<Eager>,
         logic: DynLogic<Record, Finding>,
-        grouping: Option<Grouping>,
+        (parts, grouping): (usize, Option<Grouping>),
         observers: &[Arc<Observe>],
     ) -> Result<(KeyedStreams<'scope, Finding>, Option<Incidents<'scope>>), Error> {
         let scope = records.rows.scope();
@@ -67,7 +69,7 @@ impl Recovered {
         let groups = KeyGroups::of_worker(worker, scope.peers());
         let kept = |checkpoint: &Checkpoint| groups.iter().map(|group| checkpoint.group(group)).collect();
         let kept: Vec<Merged> = self.checkpoint.as_ref().map_or(Ok(Vec::new()), kept)?;
-        let label = |key: &str| grouping.as_ref().and_then(|grouping| grouping.kept(key));
+        let label = |key: &str| label_kept_as(key, parts);
         let versions = |kept: &Merged| -> Vec<_> {
             let of_key = kept.live().filter(|change| label(change.key).is_none());
             let version =
@@ -80,13 +82,12 @@ impl Recovered {
         };
         let labels = kept.iter().flat_map(labels).collect();
         let restored = (!observers.is_empty()).then(|| kept.iter().flat_map(versions).collect());
-        let of_incidents = grouping.clone();
         let restore = Box::new(move |take: &mut Take<'_>| {
-            let is_key =
-                |key: &str| of_incidents.as_ref().is_none_or(|grouping| grouping.kept(key).is_none());
             let mut keys = 0_u64;
             let live = kept.iter().flat_map(Merged::live);
-            for Change { key, last, state, .. } in live.filter(|change| is_key(change.key)) {
+            for Change { key, last, state, .. } in
+                live.filter(|change| label_kept_as(change.key, parts).is_none())
+            {
                 take(state::Change { key, last, state })?;
                 keys += 1;
             }
@@ -98,23 +99,36 @@ impl Recovered {
         let (ticker, boundaries) = Ticker::new(scope);
         let announced = boundaries.clone();
         let durable = Durable { boundaries, boundary: self.boundary, restore };
-        let keyed = records.keyed_durably(limits, eager, durable, logic)?;
+        let keyed = match records.keyed_durably(limits, eager, durable, logic) {
+            Ok(keyed) => keyed,
+            Err(error) => {
+                ticker.stay_silent();
+                return Err(error.into());
+            }
+        };
         let (control, commits) = (Control::current(), Commits::from(self.boundary));
         // What state stands at is the same on all workers only once all have come there.
         let (probe, _) = keyed.emitted.clone().probe();
         Control::await_probe(probe);
         control.want_saved();
-        ticker.follow(keyed.passed.clone(), self.every, self.boundary, commits.clone());
         let (changes, incidents) = match grouping {
             Some(grouping) => {
                 let changes = keyed.changes.clone();
-                let correlated = Correlated { boundaries: announced, changes, restored: labels };
+                let correlated =
+                    Correlated { boundaries: announced, changes, boundary: self.boundary, restored: labels };
                 let alerts = keyed.emitted.clone().flat_map(Emission::alert);
-                let (incidents, changes) = alerts.correlate_durably(grouping, correlated)?;
+                let (incidents, changes) = match alerts.correlate_durably(grouping, correlated) {
+                    Ok(both) => both,
+                    Err(error) => {
+                        ticker.stay_silent();
+                        return Err(error.into());
+                    }
+                };
                 (changes, Some(incidents))
             }
             None => (keyed.changes.clone(), None),
         };
+        ticker.follow(keyed.passed.clone(), self.every, self.boundary, commits.clone());
         persist(changes, &self.keeper, commits);
         if let Some(restored) = restored {
             let states = keyed.changes.clone().arrange_states(restored);

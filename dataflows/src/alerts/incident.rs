@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{whose, AlertId, Severity};
+use super::{whose, AlertId, Severity, Stage};
 use crate::event::{Describe, Fields, Ranked};
 use crate::{EventTime, Key, Name};
 
@@ -25,35 +25,13 @@ impl fmt::Display for IncidentId {
     }
 }
 
-/// How an incident goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Course {
-    /// Its first alert opens.
-    Opened,
-    /// A further alert opens, or it becomes critical.
-    Updated,
-    /// None of its alerts has been open for a while.
-    Closed,
-}
-
-impl Course {
-    /// What formats call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Opened => "opened",
-            Self::Updated => "updated",
-            Self::Closed => "closed",
-        }
-    }
-}
-
-/// Alerts of one label that overlap in event time, as far as they are known at a time.
+/// Alerts of keys with parts in common, a label, that overlap in event time, as far as they are known at a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Incident {
     /// Which one.
     pub id: IncidentId,
-    /// What happens to it.
-    pub course: Course,
+    /// What happens to it: its first alert opens; a further one does, or it becomes critical; none has been open for a while.
+    pub stage: Stage,
     /// The highest severity of its alerts.
     pub severity: Severity,
     /// When its first alert opened.
@@ -64,7 +42,7 @@ pub struct Incident {
     pub alerts: u64,
     /// How many of them are open.
     pub open: u64,
-    /// Of how many keys they are.
+    /// Of how many keys they are; those past 1,000 are not told apart.
     pub keys: u64,
     /// The key of its first alert.
     pub first_key: Key,
@@ -76,9 +54,9 @@ pub struct Incident {
 
 impl Describe for Incident {
     fn describe(&self, fields: &mut dyn Fields) {
-        let Self { id, course, severity, start, end, alerts, open, keys, .. } = self;
+        let Self { id, stage, severity, start, end, alerts, open, keys, .. } = self;
         fields.text("id", Some(&id.to_string()));
-        fields.text("event", Some(course.name()));
+        fields.text("event", Some(stage.name()));
         fields.text("severity", Some(severity.name()));
         fields.time("start", *start);
         fields.time("end", *end);

@@ -114,15 +114,30 @@ impl<L: Logic<In = Record, Out = Verdict>> Logic for Rebaseline<L> {
     }
 
     fn deadline(&self, state: &Self::State) -> Option<EventTime> {
-        self.logic.deadline(&state.baseline)
+        let next = state.next.as_ref().and_then(|next| self.logic.deadline(&next.0));
+        match (self.logic.deadline(&state.baseline), next) {
+            (Some(baseline), Some(next)) => Some(baseline.min(next)),
+            (baseline, next) => baseline.or(next),
+        }
     }
 
     fn on_time(&self, state: &mut Self::State, time: EventTime, out: &mut impl FnMut(EventTime, Verdict)) {
-        self.logic.on_time(&mut state.baseline, time, out);
+        let Rebased { baseline, next } = state;
+        let is_due = |state: &L::State| self.logic.deadline(state).is_some_and(|due| due <= time);
+        if is_due(baseline) {
+            self.logic.on_time(baseline, time, out);
+        }
+        if let Some(next) = next.as_mut().filter(|next| is_due(&next.0)) {
+            self.logic.on_time(&mut next.0, time, &mut |_, _| {});
+        }
     }
 
     fn on_end(&self, state: &mut Self::State, end: EventTime, out: &mut impl FnMut(EventTime, Verdict)) {
         self.logic.on_end(&mut state.baseline, end, out);
+    }
+
+    fn on_evict(&self, state: &mut Self::State, time: EventTime, out: &mut impl FnMut(EventTime, Verdict)) {
+        self.logic.on_evict(&mut state.baseline, time, out);
     }
 
     #[inline]

@@ -47,11 +47,15 @@ impl Grouping {
         Key::new(&text)
     }
 
-    /// The label whose state is kept under a text, if it is of a label.
-    pub fn kept(&self, text: &str) -> Option<Key> {
-        let separators = text.char_indices().take_while(|(at, c)| *at < self.of && *c == KEY_SEPARATOR);
-        (separators.count() == self.of).then(|| Key::new(&text[self.of * KEY_SEPARATOR.len_utf8()..]))
+    fn labels(&self) -> Labels {
+        Labels::new(self.clone())
     }
+}
+
+/// The label whose state is kept under a text, if it is of a label; `of` is how many parts a key has.
+pub fn label_kept_as(text: &str, of: usize) -> Option<Key> {
+    let separators = text.char_indices().take_while(|(at, c)| *at < of && *c == KEY_SEPARATOR);
+    (separators.count() == of).then(|| Key::new(&text[of * KEY_SEPARATOR.len_utf8()..]))
 }
 
 /// What incidents need to survive.
@@ -60,14 +64,16 @@ pub struct Correlated<'scope> {
     pub boundaries: StreamVec<'scope, EventTime, Announced>,
     /// What changes of that state; what changes of incidents is added to it.
     pub changes: StreamVec<'scope, EventTime, Changes>,
-    /// What was saved, at the boundary from which the run goes on, of the labels that this worker owns.
+    /// The boundary from which the run goes on, if it does.
+    pub boundary: Option<EventTime>,
+    /// What was saved there of the labels that this worker owns.
     pub restored: Vec<(Key, Vec<u8>)>,
 }
 
 /// Extension trait for alerts that belong together.
 pub trait Correlate<'scope> {
-    /// Replaces alerts by incidents: those of keys with a label in common that overlap in event time, or lie less than a gap
-    /// apart.
+    /// Replaces alerts by incidents: those of keys with a label in common that overlap in event time, or lie no more than a
+    /// gap apart.
     ///
     /// An incident opens with the first alert that opens, is told again with each further one and when it becomes critical,
     /// and closes a gap after the last of its alerts. Alerts are exchanged by the key group of their label and
@@ -102,23 +108,16 @@ impl<'scope> Correlate<'scope> for StreamVec<'scope, EventTime, Emission<Alert>>
     fn correlate_durably(
         self,
         grouping: Grouping,
-        Correlated { boundaries, changes, restored }: Correlated<'scope>,
+        Correlated { boundaries, changes, boundary, restored }: Correlated<'scope>,
     ) -> Result<
         (StreamVec<'scope, EventTime, Emission<Incident>>, StreamVec<'scope, EventTime, Changes>),
         StateError,
     > {
         let mut labels = grouping.labels();
         for (label, state) in restored {
-            labels.restore(label, &state)?;
+            labels.restore(label, &state, boundary.unwrap_or(EventTime::MIN))?;
         }
         Ok(build(self, grouping, labels, Some((boundaries, changes))))
-    }
-}
-
-impl Grouping {
-    fn labels(&self) -> Labels {
-        let grouping = self.clone();
-        Labels::new(self.pipeline, self.gap, move |key| grouping.label(key))
     }
 }
 

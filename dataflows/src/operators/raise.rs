@@ -22,8 +22,8 @@ pub trait Raise<'scope> {
     /// and still revised after that, as it goes on. An opening that moves is another alert: one is retracted and one
     /// raised. What comes when depends on the run, as with all that is provisional.
     ///
-    /// State is what is said of alerts that are not finally closed. Of one that was open already when a run went on, nothing is
-    /// known until it goes on too.
+    /// State is what is said of alerts that are not finally closed. Of one that was open already when a run went on, only
+    /// what is final is said until it has gone on, finally.
     fn raise(self) -> StreamVec<'scope, EventTime, Raised>;
 }
 
@@ -31,18 +31,18 @@ impl<'scope> Raise<'scope> for StreamVec<'scope, EventTime, Revision<Alert>> {
     fn raise(self) -> StreamVec<'scope, EventTime, Raised> {
         type Said = CapacityContainerBuilder<Vec<Raised>>;
         self.unary::<Said, _, _, _>(Pipeline, "Raise", |_, _| {
-            let mut voices = Voices::default();
+            let mut followed = Followed::default();
             move |input, output| {
                 let mut capability = None;
                 input.for_each_stamp(|stamp, batches| {
                     if capability.is_none() {
                         capability = stamp.retain_least(0);
                     }
-                    batches.flat_map(|batch| batch.drain(..)).for_each(|revision| voices.hear(revision));
+                    batches.flat_map(|batch| batch.drain(..)).for_each(|revision| followed.hear(revision));
                 });
                 // What comes together is said together: an alert whose opening changes in between is not retracted for that.
                 if let Some(capability) = capability {
-                    output.session(&capability).give_iterator(voices.say().into_iter());
+                    output.session(&capability).give_iterator(followed.say().into_iter());
                 }
             }
         })
@@ -51,18 +51,18 @@ impl<'scope> Raise<'scope> for StreamVec<'scope, EventTime, Revision<Alert>> {
 
 /// What is said of alerts.
 #[derive(Default)]
-struct Voices {
-    alerts: BTreeMap<AlertId, Voice>,
+struct Followed {
+    alerts: BTreeMap<AlertId, Known>,
     /// Those of which something has changed.
     changed: BTreeSet<AlertId>,
     revision: u64,
 }
 
 /// What is said of one alert.
-struct Voice {
+struct Known {
     key: Key,
     /// The stages that stand, from the newest final one on, in their order.
-    stages: Vec<Standing>,
+    stages: Vec<KnownStage>,
     /// What was said last, if anything is said.
     said: Option<(EventTime, Alert)>,
     /// Whether it is final that it opened; and whether that was said.
@@ -70,20 +70,20 @@ struct Voice {
 }
 
 /// A stage that stands.
-struct Standing {
+struct KnownStage {
     time: EventTime,
     alert: Alert,
     is_final: bool,
 }
 
-impl Standing {
+impl KnownStage {
     /// Stages follow each other in time; at one time, in that of what they count.
     fn place(&self) -> (EventTime, u64, Stage) {
         (self.time, self.alert.anomalies, self.alert.stage)
     }
 }
 
-impl Voices {
+impl Followed {
     fn hear(&mut self, Revision { time, key, change, .. }: Revision<Alert>) {
         let (was, is, is_final) = match change {
             Change::Provisional(is) => (None, Some(is), false),
@@ -92,19 +92,19 @@ impl Voices {
             Change::Confirmed(is) => (Some(is), Some(is), true),
         };
         if let Some(was) = was {
-            if let Some(voice) = self.alerts.get_mut(&was.id) {
-                voice.stages.retain(|known| known.is_final || (known.time, known.alert) != (time, was));
+            if let Some(known) = self.alerts.get_mut(&was.id) {
+                known.stages.retain(|stage| stage.is_final || (stage.time, stage.alert) != (time, was));
                 self.changed.insert(was.id);
             }
         }
         if let Some(alert) = is {
-            let voice = self.alerts.entry(alert.id).or_insert_with(|| Voice {
+            let known = self.alerts.entry(alert.id).or_insert_with(|| Known {
                 key,
                 stages: Vec::new(),
                 said: None,
                 opened: (false, false),
             });
-            voice.stand(Standing { time, alert, is_final });
+            known.stand(KnownStage { time, alert, is_final });
             self.changed.insert(alert.id);
         }
     }
@@ -113,12 +113,12 @@ impl Voices {
     fn say(&mut self) -> Vec<Raised> {
         let mut news = Vec::new();
         for id in std::mem::take(&mut self.changed) {
-            let Some(voice) = self.alerts.get_mut(&id) else { continue };
-            voice.say(|news_, time, key, alert| {
-                news.push(Raised { time, key: key.clone(), revision: self.revision, news: news_, alert });
+            let Some(known) = self.alerts.get_mut(&id) else { continue };
+            known.say(|what, time, key, alert| {
+                news.push(Raised { time, key: key.clone(), revision: self.revision, news: what, alert });
                 self.revision += 1;
             });
-            if voice.stages.iter().all(|stage| stage.is_final && stage.alert.stage.cause().is_some()) {
+            if known.stages.iter().all(|stage| stage.is_final && stage.alert.stage.cause().is_some()) {
                 self.alerts.remove(&id);
             }
         }
@@ -126,8 +126,8 @@ impl Voices {
     }
 }
 
-impl Voice {
-    fn stand(&mut self, stage: Standing) {
+impl Known {
+    fn stand(&mut self, stage: KnownStage) {
         if self.said.is_none() && self.stages.is_empty() && stage.alert.stage != Stage::Opened {
             // It was open before this run.
             self.opened = (true, true);
@@ -142,7 +142,9 @@ impl Voice {
 
     /// Tells what has changed since the last call.
     fn say(&mut self, mut tell: impl FnMut(News, EventTime, &Key, Alert)) {
-        let now = self.stages.last().map(|newest| (newest.time, newest.alert));
+        // Of one that was open before this run, what was said then is not known: so nothing is said that may be taken back.
+        let may_say = !self.opened.1 || self.stages.iter().any(|stage| stage.is_final);
+        let now = self.stages.last().filter(|_| may_say).map(|newest| (newest.time, newest.alert));
         let before = std::mem::replace(&mut self.said, now);
         match (before, now) {
             (None, Some((time, alert))) if !self.opened.1 => tell(News::Raised, time, &self.key, alert),

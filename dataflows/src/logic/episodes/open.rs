@@ -47,6 +47,7 @@ impl Open {
     pub(super) fn go_on(&mut self, episodes: &Episodes, time: EventTime, verdict: &Verdict) -> bool {
         let Self { alert, .. } = self;
         (self.quiet, self.seen, alert.end) = (0, time, time);
+        self.lasts |= verdict.standing == Standing::Lasting;
         alert.anomalies += 1;
         if score(verdict) > score(&alert.peak) {
             (alert.peak_time, alert.peak) = (time, *verdict);

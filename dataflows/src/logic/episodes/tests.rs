@@ -40,10 +40,14 @@ fn alerts(findings: &[(EventTime, Finding)]) -> Vec<(EventTime, Alert)> {
 /// When and why the episode that opens with verdict `from` is over, from the definition: with the first verdict, time or end
 /// that makes it so.
 fn over_slow(lapse: Lapse, verdicts: &[(i64, Verdict)], from: usize, end: i64) -> (EventTime, Cause, usize) {
-    let lasts = verdicts[from].1.standing == Standing::Lasting;
+    let lasts = |at: usize| {
+        let lasting =
+            |(_, verdict): &(i64, Verdict)| verdict.anomalous && verdict.standing == Standing::Lasting;
+        verdicts[from..at].iter().any(lasting)
+    };
     for at in from + 1..verdicts.len() {
         let last = (from..at).rev().find(|before| verdicts[*before].1.anomalous).unwrap();
-        if let (Lapse::Time(span), false) = (lapse, lasts) {
+        if let (Lapse::Time(span), false) = (lapse, lasts(at)) {
             let due = secs(verdicts[last].0).saturating_add(span);
             if due < secs(verdicts[at].0) {
                 return (due, Cause::Quiet, at);
@@ -55,7 +59,7 @@ fn over_slow(lapse: Lapse, verdicts: &[(i64, Verdict)], from: usize, end: i64) -
             (true, ..) => {}
             (_, Standing::Returned, _) => return (secs(*time), Cause::Returned, at + 1),
             (_, Standing::Shifted, _) => return (secs(*time), Cause::Shifted, at + 1),
-            (_, _, Lapse::Records(records)) if !lasts && quiet >= records as usize => {
+            (_, _, Lapse::Records(records)) if !lasts(at) && quiet >= records as usize => {
                 return (secs(*time), Cause::Quiet, at + 1)
             }
             _ => {}
@@ -63,7 +67,9 @@ fn over_slow(lapse: Lapse, verdicts: &[(i64, Verdict)], from: usize, end: i64) -
     }
     let last = (from..verdicts.len()).rev().find(|before| verdicts[*before].1.anomalous).unwrap();
     match lapse {
-        Lapse::Time(span) if !lasts && secs(verdicts[last].0).saturating_add(span) < secs(end) => {
+        Lapse::Time(span)
+            if !lasts(verdicts.len()) && secs(verdicts[last].0).saturating_add(span) < secs(end) =>
+        {
             (secs(verdicts[last].0).saturating_add(span), Cause::Quiet, verdicts.len())
         }
         _ => (secs(end.max(verdicts.last().unwrap().0)), Cause::Ended, verdicts.len()),

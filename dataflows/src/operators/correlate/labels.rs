@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::alerts::{Alert, AlertId, Course, Incident, IncidentId, Stage};
+use super::Grouping;
+use crate::alerts::{Alert, AlertId, Cause, Incident, IncidentId, Stage};
 use crate::record::KeyId;
 use crate::state::{self, StateError};
-use crate::{Emission, EventTime, Key, Name, Span};
+use crate::{Emission, EventTime, Key, Span};
 
 /// An incident that is open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,14 +16,20 @@ struct Open {
     incident: Incident,
     /// The alerts that are open; two of one identifier can be.
     alerts: BTreeMap<AlertId, u32>,
+    /// Its keys, as many as are told apart.
     keys: BTreeSet<KeyId>,
+    /// Which parts of their keys its alerts have in common.
+    parts: Vec<usize>,
 }
 
+/// As many keys of an incident are told apart.
+const KEYS: usize = 1000;
+
 impl Open {
-    fn of(pipeline: &str, label: &Key, Emission { time, key, value }: &Emission<Alert>) -> Self {
+    fn of(grouping: &Grouping, label: &Key, Emission { time, key, value }: &Emission<Alert>) -> Self {
         let incident = Incident {
-            id: IncidentId::of(pipeline, label, *time),
-            course: Course::Opened,
+            id: IncidentId::of(&grouping.pipeline, label, *time),
+            stage: Stage::Opened,
             severity: value.severity,
             start: *time,
             end: *time,
@@ -33,18 +40,20 @@ impl Open {
             first_detector: value.peak.detector,
             first_alert: value.id,
         };
-        Self { incident, alerts: BTreeMap::new(), keys: BTreeSet::new() }
+        Self { incident, alerts: BTreeMap::new(), keys: BTreeSet::new(), parts: grouping.parts.clone() }
     }
 
     /// Takes what happens to an alert; `true` if that is to be told.
     fn take(&mut self, Emission { time, key, value }: &Emission<Alert>) -> bool {
-        let Self { incident, alerts, keys } = self;
+        let Self { incident, alerts, keys, .. } = self;
         let worse = value.severity > incident.severity;
         incident.severity = incident.severity.max(value.severity);
         match value.stage {
             Stage::Opened => {
                 *alerts.entry(value.id).or_default() += 1;
-                keys.insert(key.id());
+                if keys.len() < KEYS {
+                    keys.insert(key.id());
+                }
                 incident.alerts += 1;
                 incident.open += 1;
                 incident.keys = keys.len() as u64;
@@ -78,9 +87,7 @@ impl Open {
 
 /// The incidents of some labels, in event time.
 pub(super) struct Labels {
-    pipeline: Name,
-    gap: Span,
-    label: Box<dyn Fn(&Key) -> Key>,
+    grouping: Grouping,
     open: BTreeMap<Key, Open>,
     due: BTreeSet<(EventTime, Key)>,
     /// What has come and is not before any frontier yet.
@@ -90,11 +97,9 @@ pub(super) struct Labels {
 }
 
 impl Labels {
-    pub(super) fn new(pipeline: Name, gap: Span, label: impl Fn(&Key) -> Key + 'static) -> Self {
+    pub(super) fn new(grouping: Grouping) -> Self {
         Self {
-            pipeline,
-            gap,
-            label: Box::new(label),
+            grouping,
             open: BTreeMap::new(),
             due: BTreeSet::new(),
             waiting: BTreeMap::new(),
@@ -128,24 +133,24 @@ impl Labels {
             one.key.cmp(&other.key).then_with(|| place(one).cmp(&place(other)))
         });
         for alert in alerts {
-            let label = (self.label)(&alert.key);
+            let label = self.grouping.label(&alert.key);
             let opens = alert.value.stage == Stage::Opened;
             let open = match self.open.get_mut(&label) {
                 Some(open) => open,
                 None if opens => {
-                    let open = Open::of(&self.pipeline, &label, &alert);
+                    let open = Open::of(&self.grouping, &label, &alert);
                     self.open.entry(label.clone()).or_insert(open)
                 }
                 None => continue,
             };
-            if let Some(due) = open.due(self.gap) {
+            if let Some(due) = open.due(self.grouping.gap) {
                 self.due.remove(&(due, label.clone()));
             }
             if open.take(&alert) {
                 out(Emission { time, key: label.clone(), value: open.incident.clone() });
-                open.incident.course = Course::Updated;
+                open.incident.stage = Stage::Updated;
             }
-            if let Some(due) = open.due(self.gap) {
+            if let Some(due) = open.due(self.grouping.gap) {
                 self.due.insert((due, label.clone()));
             }
             self.changed.insert(label, time);
@@ -157,7 +162,11 @@ impl Labels {
         let Some((time, label)) = self.due.pop_first() else { return };
         let Some(Open { incident, .. }) = self.open.remove(&label) else { return };
         self.changed.insert(label.clone(), time);
-        out(Emission { time, key: label, value: Incident { course: Course::Closed, ..incident } });
+        out(Emission {
+            time,
+            key: label,
+            value: Incident { stage: Stage::Closed(Cause::Quiet), ..incident },
+        });
     }
 
     /// What has changed since the last call: each label with when, and its state, if its incident is open.
@@ -173,10 +182,20 @@ impl Labels {
         changed.map(|(label, last)| (label.clone(), last, save(&label))).collect()
     }
 
-    /// Takes back what was saved of a label.
-    pub(super) fn restore(&mut self, label: Key, mut bytes: &[u8]) -> Result<(), StateError> {
+    /// Takes back what was saved of a label at `boundary`. What is over there already, because alerts are grouped in another
+    /// way than they were, is over at the boundary.
+    pub(super) fn restore(
+        &mut self,
+        label: Key,
+        mut bytes: &[u8],
+        boundary: EventTime,
+    ) -> Result<(), StateError> {
         let open: Open = state::restore("incidents", &mut bytes)?;
-        if let Some(due) = open.due(self.gap) {
+        let due = match open.parts == self.grouping.parts {
+            true => open.due(self.grouping.gap).map(|due| due.max(boundary)),
+            false => Some(boundary),
+        };
+        if let Some(due) = due {
             self.due.insert((due, label.clone()));
         }
         self.open.insert(label, open);

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::alerts::{AlertId, Cause, Course, Severity, Stage};
+use crate::alerts::{AlertId, Cause, Severity, Stage};
 use crate::logic::Verdict;
 
 fn secs(secs: i64) -> EventTime {
@@ -87,7 +87,7 @@ fn closed_slow(alerts: &[Episode], gap: i64) -> Vec<(EventTime, Incident)> {
                 secs(last + gap),
                 Incident {
                     id: crate::alerts::IncidentId::of("p", &name, secs(first.1)),
-                    course: Course::Closed,
+                    stage: Stage::Closed(Cause::Quiet),
                     severity: if critical { Severity::Critical } else { Severity::Warning },
                     start: secs(first.1),
                     end: secs(last),
@@ -124,7 +124,7 @@ fn play(alerts: &[Episode], gap: i64, steps: &[i64], snapshots: bool) -> Vec<(Ev
                 }
             }
             labels = grouping.labels();
-            kept.iter().for_each(|(label, state)| labels.restore(label.clone(), state).unwrap());
+            kept.iter().for_each(|(label, state)| labels.restore(label.clone(), state, limit).unwrap());
         }
     }
     said.sort();
@@ -139,12 +139,12 @@ proptest! {
     ) {
         steps.sort_unstable();
         let said = play(&alerts, gap, &steps, snapshots);
-        let closed = said.iter().filter(|(.., incident)| incident.course == Course::Closed);
+        let closed = said.iter().filter(|(.., incident)| incident.stage.cause().is_some());
         let mut closed: Vec<_> = closed.map(|(time, _, incident)| (*time, incident.clone())).collect();
         closed.sort();
         prop_assert_eq!(closed_slow(&alerts, gap), closed);
-        let told = said.iter().filter(|(.., incident)| incident.course != Course::Closed);
-        let opened = told.clone().filter(|(.., incident)| incident.course == Course::Opened).count();
+        let told = said.iter().filter(|(.., incident)| incident.stage.cause().is_none());
+        let opened = told.clone().filter(|(.., incident)| incident.stage == Stage::Opened).count();
         prop_assert_eq!(opened, said.len() - told.clone().count());
         let critical = |(.., incident): &&(EventTime, Key, Incident)| incident.severity == Severity::Critical;
         let turned = said.iter().filter(critical).map(|(.., incident)| incident.id).collect::<BTreeSet<_>>();
@@ -159,8 +159,39 @@ fn what_is_kept_of_a_label_is_that_of_no_key() {
     let label = grouping.label(&Key::from_parts(["a", "web"]));
     assert_eq!(Key::new("web"), label);
     let kept_as = grouping.kept_as(&label);
-    assert_eq!(Some(label), grouping.kept(kept_as.as_str()));
+    assert_eq!(Some(label), label_kept_as(kept_as.as_str(), 2));
     for key in [["", ""], ["", "web"], ["a", ""]] {
-        assert_eq!(None, grouping.kept(Key::from_parts(key).as_str()), "{key:?}");
+        assert_eq!(None, label_kept_as(Key::from_parts(key).as_str(), 2), "{key:?}");
     }
+}
+
+/// Plays two alerts of one service up to a boundary, and from there on with another grouping.
+fn changed(grouping: Grouping, alerts: &[Episode], boundary: i64) -> Vec<(EventTime, Key, Stage)> {
+    let before = self::grouping(50);
+    let mut labels = before.labels();
+    let (before, after): (Vec<_>, Vec<_>) =
+        events(alerts).into_iter().partition(|event| event.time < secs(boundary));
+    before.into_iter().for_each(|event| labels.accept(event));
+    labels.advance(secs(boundary), &mut |_| {});
+    let mut again = grouping.labels();
+    for (label, _, state) in labels.changes() {
+        again.restore(label, &state.unwrap(), secs(boundary)).unwrap();
+    }
+    after.into_iter().for_each(|event| again.accept(event));
+    let mut said = Vec::new();
+    again.advance(EventTime::MAX, &mut |Emission { time, key, value }| said.push((time, key, value.stage)));
+    said
+}
+
+#[test]
+fn what_a_shorter_gap_has_over_already_is_over_where_the_run_goes_on() {
+    let said = changed(grouping(1), &[(1, 0, 5, false)], 30);
+    assert_eq!(vec![(secs(30), Key::new("web1"), Stage::Closed(Cause::Quiet))], said);
+}
+
+#[test]
+fn incidents_of_another_grouping_are_over_where_the_run_goes_on() {
+    let by_host = Grouping { parts: vec![0], ..grouping(1) };
+    let said = changed(by_host, &[(1, 0, 50, false)], 30);
+    assert_eq!(vec![(secs(30), Key::new("web1"), Stage::Closed(Cause::Quiet))], said);
 }

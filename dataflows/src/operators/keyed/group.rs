@@ -358,9 +358,11 @@ impl<S> Group<S> {
             let number = KeyNumber::new(id.group(), at as usize);
             if let Some(mut state) = slot.state.take() {
                 self.bytes -= logic.memory(&state);
+                out.sight.at_deadline(time, number);
                 logic.on_evict(&mut state, time, &mut |time, value| {
                     (out.emit)(number, Emission { time, key: key.clone(), value });
                 });
+                out.sight.past_deadline();
             }
             slot.armed = EventTime::MAX;
             self.keys -= 1;

@@ -123,6 +123,10 @@ impl<L: Logic<In = Record, Out: Clone>> KeyedState<L> {
 
     /// Brings state to the true end, from `end`, where it has advanced to.
     pub(super) fn finish(&mut self, end: EventTime, out: &mut Outputs<'_, L::Out>) -> u64 {
+        // What is still to be saved is to be as it was, and the end comes to every key.
+        for group in self.groups.iter_mut() {
+            group.save_some(&self.logic, usize::MAX, out.saved);
+        }
         let records = self.release_records(EventTime::MAX, end.floor_ms(), out);
         for group in self.groups.iter_mut() {
             group.on_end(&self.logic, end.floor_ms(), out);

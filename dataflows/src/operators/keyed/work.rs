@@ -110,14 +110,16 @@ impl<L: Logic<In = Record, Out: ExchangeData + Clone>> Work<L> {
     fn release(&mut self, limit: EventTime, is_end: bool, evictions: &mut Evictions) -> bool {
         let Some([emit_at, ..]) = &self.capabilities else { return true };
         let state = &mut self.state;
-        let sight = state.sight.clone();
+        let (sight, reached) = (state.sight.clone(), state.reached());
         let mut eager = state.eager.take();
         let arrived = {
             let _telling = tell_by(sight.clone());
             let emitted = Cell::new(0);
             let mut output = self.ports.emitted.activate();
             let mut session = output.session(emit_at);
-            let mut emit = |number, emission| {
+            let mut emit = |number, mut emission: Emission<L::Out>| {
+                // What a logic that was changed has due from before where the run goes on is due there.
+                emission.time = emission.time.max(reached);
                 emitted.set(emitted.get() + 1);
                 if let Some(eager) = &mut eager {
                     eager.confirm(number, &emission);

@@ -63,7 +63,7 @@ proptest! {
     ) {
         for (name, logic) in logics().into_iter().filter(|(name, _)| name != "several") {
             let mut play = Play::new(logic(), limits, Some(Eager { records, ..Eager::default() }));
-            let (mut voices, mut heard, mut told) = (Voices::default(), Heard::default(), 0);
+            let (mut followed, mut heard, mut told) = (Followed::default(), Heard::default(), 0);
             let steps = script.iter().map(Some).chain([None]);
             for step in steps {
                 if let Some((partition, rows, advance)) = step {
@@ -76,11 +76,11 @@ proptest! {
                 }
                 for revision in &play.revisions[told..] {
                     if let Some(revision) = revision.clone().narrow(|finding| finding.alert().copied()) {
-                        voices.hear(revision);
+                        followed.hear(revision);
                     }
                 }
                 told = play.revisions.len();
-                voices.say().into_iter().try_for_each(|raised| heard.hear(raised))?;
+                followed.say().into_iter().try_for_each(|raised| heard.hear(raised))?;
 
                 let mut expected = last(&play.emitted);
                 let mut said = heard.before(play.frontier);
@@ -89,7 +89,7 @@ proptest! {
                 prop_assert_eq!(expected, said, "{} before {}", name, play.frontier);
             }
             prop_assert!(heard.said().all(|(_, confirmed)| *confirmed), "{}", name);
-            prop_assert!(voices.alerts.is_empty() && voices.changed.is_empty(), "{} remembers what is over", name);
+            prop_assert!(followed.alerts.is_empty() && followed.changed.is_empty(), "{} remembers what is over", name);
         }
     }
 }
@@ -98,14 +98,14 @@ proptest! {
 fn an_opening_that_moves_is_another_alert() {
     let logic = logics().into_iter().find(|(name, _)| name == "static").unwrap().1;
     let mut play = Play::new(logic(), Limits::default(), Some(Eager::default()));
-    let mut voices = Voices::default();
+    let mut followed = Followed::default();
     let mut say = |play: &mut Play| {
         let alerts = play
             .revisions
             .drain(..)
             .filter_map(|revision| revision.narrow(|finding| finding.alert().copied()));
-        alerts.for_each(|revision| voices.hear(revision));
-        voices
+        alerts.for_each(|revision| followed.hear(revision));
+        followed
             .say()
             .into_iter()
             .map(|raised| (raised.news, raised.alert.stage, raised.alert.anomalies))

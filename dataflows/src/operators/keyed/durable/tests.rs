@@ -95,9 +95,10 @@ proptest! {
                     (saving, at) = (Some((whole.frontier, whole.emitted.len(), whole.evicted)), 0);
                 }
             }
-            finish(&mut whole, &mut saving, &mut at);
             let last = whole.frontier;
+            // The end may come while states are being saved.
             whole.advance(EventTime::MAX);
+            finish(&mut whole, &mut saving, &mut at);
             for (boundary, emitted, evicted, kept) in boundaries {
                 let mut again = Play::restored(logic(), limits, boundary, kept);
                 for (partition, rows) in &arrived {

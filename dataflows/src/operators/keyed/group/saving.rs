@@ -107,6 +107,9 @@ impl<S> Group<S> {
         slots: usize,
         changes: &mut Changes,
     ) -> (usize, bool) {
+        if self.saving == EventTime::MIN {
+            return (0, true);
+        }
         let start = self.rest.saved.cursor;
         let end = self.slots.len().min(start.saturating_add(slots));
         for at in start..end {
