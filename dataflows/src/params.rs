@@ -202,7 +202,7 @@ impl Params {
         Ok(Self(values))
     }
 
-    /// The value of a parameter that is required or has a default: an `f64`, whole number, [`Span`](crate::Span), number
+    /// The value of a parameter that is required or has a default: an `f64`, whole number, [`Span`], number
     /// of bytes (`u64`), `bool`, text or chosen word (`&str`), several texts (`&[String]`), or texts by
     /// name (`&BTreeMap<String, String>`), as its kind demands.
     ///
