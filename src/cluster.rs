@@ -4,6 +4,7 @@ mod arguments;
 mod culprit;
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
@@ -18,7 +19,7 @@ use timely::{CommunicationConfig, WorkerConfig};
 use tracing::{debug, info};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::mesh::{self, End, Member, Mesh};
+use crate::mesh::{self, lock, End, Member, Mesh};
 use crate::{log, Error};
 pub use arguments::Arguments;
 use culprit::Described;
@@ -162,9 +163,14 @@ where
 ///
 /// If the operating system does not let signals be handled.
 pub fn interrupt_on_signals(control: &Control, cluster: &Cluster) -> Result<(), Error> {
+    let control = control.clone();
+    on_signals(cluster, move || control.interrupt())
+}
+
+fn on_signals(cluster: &Cluster, interrupt: impl Fn() + Send + 'static) -> Result<(), Error> {
     let mut signals = Signals::new([SIGINT, SIGTERM])
         .map_err(|source| Error::Io { what: "signal handlers".to_owned(), source })?;
-    let (control, supervised) = (control.clone(), cluster.is_supervised());
+    let supervised = cluster.is_supervised();
     let received = AtomicBool::new(false);
     std::thread::spawn(move || {
         for _ in &mut signals {
@@ -172,7 +178,7 @@ pub fn interrupt_on_signals(control: &Control, cluster: &Cluster) -> Result<(), 
                 std::process::exit(Error::Interrupted.exit_code());
             }
             info!("interrupted: writing what is final");
-            control.interrupt();
+            interrupt();
         }
     });
     Ok(())
@@ -189,6 +195,26 @@ pub fn control(cluster: &Cluster) -> Result<Control, Error> {
     abort_on_panic(cluster, Described::InFile);
     interrupt_on_signals(&control, cluster)?;
     Ok(control)
+}
+
+/// As [`control`], of runs that follow one another: each call gives that of the next one. A signal interrupts the run that goes
+/// on, and each that is to follow.
+///
+/// # Errors
+///
+/// As [`control`].
+pub fn controls(cluster: &Cluster) -> Result<impl Fn() -> Control + use<>, Error> {
+    let newest = Arc::new(Mutex::new(Control::default()));
+    abort_on_panic(cluster, Described::InFile);
+    let current = newest.clone();
+    on_signals(cluster, move || lock(&current).interrupt())?;
+    Ok(move || {
+        let mut newest = lock(&newest);
+        if !newest.interrupted() {
+            *newest = Control::default();
+        }
+        newest.clone()
+    })
 }
 
 /// Has a panic of any thread end the process at once: a run whose worker is gone would wait for it for ever, and one

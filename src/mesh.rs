@@ -158,6 +158,6 @@ impl Drop for Mesh {
 }
 
 /// Locks, though a thread may have panicked with the lock: that ends the process anyway.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
