@@ -21,7 +21,7 @@ pub use labels::{Label, Labels};
 pub use nab::{Nab, Profile, Worth};
 pub use report::{Report, Terms};
 pub use spread::{cross_validated, resampled, Spread};
-pub use verdicts::Verdicts;
+pub use verdicts::{Listener, Verdicts};
 
 use crate::Error;
 

@@ -3,12 +3,17 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tidewatch_connectors::egress::Output;
+use tidewatch_connectors::Control;
 
 use super::Voice;
 use crate::cluster::{self, Cluster};
 use crate::config::{self, PipelineFile, Stream};
-use crate::evaluate::{match_up, Labels, Report, Terms, Verdicts};
-use crate::job::Job;
+use crate::evaluate::{match_up, Labels, Listener, Report, Terms, Verdicts};
+use crate::job::{Job, Outputs};
+use crate::progress::Progress;
 use crate::registry::Registry;
 use crate::Error;
 
@@ -74,13 +79,29 @@ impl Evaluate {
     }
 }
 
+/// A pipeline as if nothing of it had ever run: where it goes on is none of our business.
+fn read(path: &Path, registry: &Registry) -> Result<PipelineFile, Error> {
+    Ok(PipelineFile { checkpoint: None, ..config::read(path, registry)? })
+}
+
 /// What the detections of a pipeline say of its sources.
 fn run(path: &Path, workers: u16, registry: &Registry, voice: Voice) -> Result<Verdicts, Error> {
-    // As if nothing of it had ever run: where it goes on is none of our business.
-    let file = PipelineFile { checkpoint: None, ..config::read(path, registry)? };
-    let job = Job::onlooker(file, registry)?;
-    let cluster = Cluster::threads(workers);
-    let control = cluster::control(&cluster)?;
-    let said = super::hear(&job, Stream::Verdicts, cluster, &control, voice)?;
-    Verdicts::read(&path.display().to_string(), &said[..])
+    let job = Job::onlooker(read(path, registry)?, registry)?;
+    let control = cluster::control(&Cluster::threads(workers))?;
+    let progress = Progress::new(&control, job.size(), voice.quiet || voice.json);
+    progress.during(|| hear(&job, workers, &control))
+}
+
+/// What a job says when it runs.
+fn hear(job: &Job, workers: u16, control: &Control) -> Result<Verdicts, Error> {
+    let listener = Listener::default();
+    let outputs: Arc<Outputs> = {
+        let listener = listener.clone();
+        Arc::new(move || {
+            let (encoder, sink) = (listener.clone(), listener.clone());
+            vec![(Stream::Verdicts, Output::new(move || Ok(Box::new(sink) as _), encoder))]
+        })
+    };
+    job.run(Cluster::threads(workers), control, outputs)?.or_interrupted()?;
+    Ok(listener.heard())
 }

@@ -9,7 +9,7 @@ use flate2::read::GzDecoder;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::program::{tidewatch, Said};
+use crate::harness::program::{pipeline, tidewatch, Said};
 
 const LABELS: &str = "tests/data/nab/labels.csv";
 /// What another program that follows the benchmark's rules finds, in its three profiles: for the scores that are kept here,
@@ -138,4 +138,18 @@ fn what_is_missing_is_named() {
     assert_eq!((Some(2), expected), (said.code, &*said.err));
     let said = evaluate(&["/dev/null", "--labels", LABELS]);
     assert_eq!((Some(2), "/dev/null: there are no verdicts\n"), (said.code, &*said.err));
+}
+
+/// As verdicts that a sink has written.
+#[test]
+fn a_pipeline_is_judged_as_what_it_writes() {
+    let text = fs::read_to_string("examples/nab.toml").expect("it is there");
+    let text = text.replace("stream = \"anomalies\"", "stream = \"verdicts\"");
+    let (folder, file) = pipeline(&text.replace("${OUT:-anomalies.jsonl}", "{}/verdicts.jsonl"));
+    let said = tidewatch(["run", &file, "--quiet"]);
+    assert_eq!(Some(0), said.code, "{}", said.err);
+    let judge = |file: &str| evaluate(&[file, "--labels", LABELS, "--json", "--samples", "20"]).out;
+    let written = judge(&folder.path().join("verdicts.jsonl").display().to_string());
+    assert!(written.contains("nab_cross_validated"), "{written}");
+    assert_eq!(written, judge(&file));
 }
