@@ -23,6 +23,7 @@ mod spec;
 mod step;
 mod table;
 mod time;
+mod vary;
 
 use std::path::Path;
 

@@ -2,13 +2,16 @@
 //!
 //! Two ways to judge the same verdicts. [`Nab`] is the score of the Numenta Anomaly Benchmark, which pays for early
 //! detection and tries every threshold; [`Events`] counts alarms and windows as a person on call would, at the thresholds of the
-//! pipeline. [`Spread`] says how far a figure would move with other keys of the same sort.
+//! pipeline. [`Spread`] says how far a figure would move with other keys of the same sort. [`Tuning`] tries the configurations of
+//! a [`Grid`].
 
 mod events;
+mod grid;
 mod labels;
 mod nab;
 mod report;
 mod spread;
+mod tuning;
 mod verdicts;
 
 use std::collections::BTreeMap;
@@ -17,10 +20,12 @@ use std::ops::Range;
 use tidewatch_dataflows::EventTime;
 
 pub use events::Events;
+pub use grid::{Configuration, Grid, Varied};
 pub use labels::{Label, Labels};
 pub use nab::{Nab, Profile, Worth};
 pub use report::{Report, Terms};
 pub use spread::{cross_validated, resampled, Spread};
+pub use tuning::{Chosen, Tuned, Tuning};
 pub use verdicts::{Listener, Verdicts};
 
 use crate::Error;

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use serde_json::{json, Value};
 use tidewatch_connectors::{Control, Error, Message, Reached, Sink, Totals};
 use tidewatch_dataflows::EventTime;
@@ -46,10 +46,7 @@ impl Progress {
             Some(_) => "{elapsed_precise} {bar:12} {percent:>3}%  {wide_msg}",
             None => "{elapsed_precise} {spinner}  {wide_msg}",
         };
-        bar.set_style(ProgressStyle::with_template(template).expect("the template is right"));
-        if quiet || !std::io::stderr().is_terminal() {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
+        draw(&bar, template, quiet);
         Self { bar, control: control.clone(), size, telling: Telling::default() }
     }
 
@@ -134,6 +131,22 @@ impl Progress {
             drop(done);
             result
         })
+    }
+}
+
+/// A bar on standard error over so many things that are done one after the other; hidden if `quiet` or not a terminal, and gone
+/// when it is dropped.
+pub(crate) fn counting(count: usize, things: &str, quiet: bool) -> ProgressBar {
+    let bar = ProgressBar::new(count as u64).with_finish(ProgressFinish::AndClear);
+    draw(&bar, &format!("{{elapsed_precise}} {{bar:12}} {{pos}} of {{len}} {things}, {{eta}} left"), quiet);
+    bar.tick();
+    bar
+}
+
+fn draw(bar: &ProgressBar, template: &str, quiet: bool) {
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is right"));
+    if quiet || !std::io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
     }
 }
 

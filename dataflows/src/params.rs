@@ -202,6 +202,16 @@ impl Params {
         Ok(Self(values))
     }
 
+    /// The same with another value of a parameter.
+    ///
+    /// # Errors
+    ///
+    /// [`ParamError::Refused`] if it is not what the parameter takes.
+    pub fn with(mut self, parameter: &Parameter, given: Given) -> Result<Self, ParamError> {
+        self.0.insert(parameter.name, parameter.check(given)?);
+        Ok(self)
+    }
+
     /// The value of a parameter that is required or has a default: an `f64`, whole number, [`Span`], number
     /// of bytes (`u64`), `bool`, text or chosen word (`&str`), several texts (`&[String]`), or texts by
     /// name (`&BTreeMap<String, String>`), as its kind demands.

@@ -104,18 +104,13 @@ impl Nab {
     /// At the threshold that gives the highest score, of all that there are.
     pub fn best<'a>(series: impl IntoIterator<Item = &'a Series>, profile: Profile) -> Self {
         let (worths, windows) = worths(series);
-        let mut best = Tally::of(&worths, windows, profile);
-        let mut tally = best.clone();
-        for alarms in worths.chunk_by(|a, b| a.score == b.score) {
-            let threshold = alarms[0].score;
-            if threshold == f64::NEG_INFINITY {
-                break;
-            }
-            alarms.iter().for_each(|alarm| tally.add(alarm, profile));
+        let none = Tally::of(&worths, windows, profile);
+        let mut best = none.clone();
+        none.sweep(&worths, profile, |tally| {
             if tally.total > best.total {
-                best = Tally { threshold, ..tally.clone() };
+                best = tally.clone();
             }
-        }
+        });
         best.score(profile)
     }
 
@@ -129,6 +124,22 @@ impl Nab {
             .for_each(|alarm| tally.add(alarm, profile));
         Tally { threshold, ..tally }.score(profile)
     }
+}
+
+/// What alarms of a key gain with each threshold ([`Nab::gain`]): the highest threshold of each gain that differs from the one
+/// above it, in falling order; the first is without any alarm.
+pub(super) fn gains(series: &Series, profile: Profile) -> Vec<(f64, f64)> {
+    let (worths, windows) = worths([series]);
+    let none = Tally::of(&worths, windows, profile);
+    let mut total = none.total;
+    let mut gains = vec![(none.threshold, none.score(profile).gain)];
+    none.sweep(&worths, profile, |tally| {
+        if tally.total != total {
+            total = tally.total;
+            gains.push((tally.threshold, tally.score(profile).gain));
+        }
+    });
+    gains
 }
 
 /// What alarms so far are worth.
@@ -150,6 +161,16 @@ impl Tally {
         let open = is_open.iter().filter(|open| **open).count() + unseen;
         let total = -profile.miss * open as f64;
         Self { total, threshold: f64::INFINITY, found: vec![None; windows + unseen], open, outside: 0 }
+    }
+
+    /// Shows what alarms are worth from each score on, from the highest one down.
+    fn sweep(mut self, worths: &[Worth], profile: Profile, mut each: impl FnMut(&Self)) {
+        let scored = worths.partition_point(|worth| worth.score > f64::NEG_INFINITY);
+        for alarms in worths[..scored].chunk_by(|a, b| a.score == b.score) {
+            alarms.iter().for_each(|alarm| self.add(alarm, profile));
+            self.threshold = alarms[0].score;
+            each(&self);
+        }
     }
 
     fn add(&mut self, alarm: &Worth, profile: Profile) {

@@ -86,16 +86,8 @@ impl Report {
 
     /// For programs.
     pub fn json(&self) -> Value {
-        let interval = |spread: &Option<Spread>| spread.map(|spread| [spread.lower, spread.upper]);
         let nab = |(profile, nab, spread): &(Profile, Nab, Option<Spread>)| {
-            let figures = json!({
-                "score": nab.score,
-                "interval": interval(spread),
-                "threshold": nab.threshold,
-                "missed": nab.missed,
-                "outside": nab.outside,
-            });
-            (profile.name.to_owned(), figures)
+            (profile.name.to_owned(), nab_json(nab, *spread))
         };
         let events = |events: &Events| {
             json!({
@@ -122,9 +114,9 @@ impl Report {
             "nab_cross_validated": halves,
             "events": events(&self.events),
             "intervals": {
-                "precision": interval(&self.precision),
-                "recall": interval(&self.recall),
-                "f1": interval(&self.f1),
+                "precision": interval(self.precision),
+                "recall": interval(self.recall),
+                "f1": interval(self.f1),
             },
             "average_precision": self.average_precision,
             "by_key": self.keys.iter().map(key).collect::<Vec<_>>(),
@@ -141,14 +133,7 @@ impl Report {
             self.records
         );
         for (profile, nab, spread) in &self.nab {
-            let Nab { score, threshold, missed, outside, .. } = nab;
-            let _ = writeln!(
-                text,
-                "NAB {:<14} {:>8} {:<18} threshold {threshold}, missed {missed}, alarms outside {outside}",
-                profile.name,
-                number(score.is_finite().then_some(*score)),
-                Interval(*spread),
-            );
+            let _ = writeln!(text, "{}", nab_line(profile, nab, *spread));
         }
         if let Some(Spread { mean, deviation, count, .. }) = self.cross_validated {
             let _ = writeln!(
@@ -194,6 +179,32 @@ impl Report {
         }
         text
     }
+}
+
+/// The score of the benchmark in a profile, and its interval if there is one: for programs,
+pub(super) fn nab_json(nab: &Nab, spread: Option<Spread>) -> Value {
+    json!({
+        "score": nab.score,
+        "interval": interval(spread),
+        "threshold": nab.threshold,
+        "missed": nab.missed,
+        "outside": nab.outside,
+    })
+}
+
+/// and for people.
+pub(super) fn nab_line(profile: &Profile, nab: &Nab, spread: Option<Spread>) -> String {
+    let Nab { score, threshold, missed, outside, .. } = nab;
+    format!(
+        "NAB {:<14} {:>8} {:<18} threshold {threshold}, missed {missed}, alarms outside {outside}",
+        profile.name,
+        number(score.is_finite().then_some(*score)),
+        Interval(spread),
+    )
+}
+
+fn interval(spread: Option<Spread>) -> Option<[f64; 2]> {
+    spread.map(|spread| [spread.lower, spread.upper])
 }
 
 fn number(number: Option<f64>) -> String {

@@ -45,6 +45,13 @@ impl Random {
         self.drawn += 1;
         (xxh3_64_with_seed(&self.drawn.to_le_bytes(), self.seed) % count as u64) as usize
     }
+
+    /// The numbers below `count`, in any order.
+    fn order(&mut self, count: usize) -> Vec<usize> {
+        let mut order: Vec<_> = (0..count).collect();
+        (1..count).rev().for_each(|at| order.swap(at, self.below(at + 1)));
+        order
+    }
 }
 
 /// What a figure of all keys is with keys drawn anew, as many and with repetition: the bootstrap (Efron 1979, *Bootstrap
@@ -63,21 +70,32 @@ pub fn resampled<T>(
     Spread::of((0..samples).filter_map(|_| sample()).collect())
 }
 
+/// So many ways to split keys into two random halves; of each the keys of the first one and of the second one, by their numbers.
+pub(super) fn halves(
+    keys: usize,
+    splits: usize,
+    seed: u64,
+) -> impl Iterator<Item = (Vec<usize>, Vec<usize>)> {
+    let mut random = Random { seed, drawn: 0 };
+    (0..splits).map(move |_| {
+        let mut first = random.order(keys);
+        let second = first.split_off(keys / 2);
+        (first, second)
+    })
+}
+
 /// The score of the benchmark on a random half of the keys, at the threshold that is best on the other half; over so many
 /// halves. One without windows counts for nothing.
 pub fn cross_validated(series: &[Series], profile: Profile, splits: usize, seed: u64) -> Option<Spread> {
-    let mut random = Random { seed, drawn: 0 };
-    let mut split = || {
-        let mut order: Vec<_> = series.iter().collect();
-        (1..order.len()).rev().for_each(|at| order.swap(at, random.below(at + 1)));
-        let (tuned, held_out) = order.split_at(order.len() / 2);
-        let has_windows =
-            |half: &[&Series]| half.iter().any(|series| series.windows.len() + series.unseen > 0);
-        if !has_windows(tuned) || !has_windows(held_out) {
+    let has_windows =
+        |half: &[usize]| half.iter().any(|key| series[*key].windows.len() + series[*key].unseen > 0);
+    let of = |half: &[usize]| half.iter().map(|key| &series[*key]).collect::<Vec<_>>();
+    let scores = halves(series.len(), splits, seed).filter_map(|(tuned, held_out)| {
+        if !has_windows(&tuned) || !has_windows(&held_out) {
             return None;
         }
-        let threshold = Nab::best(tuned.iter().copied(), profile).threshold;
-        Some(Nab::at(held_out.iter().copied(), profile, threshold).score)
-    };
-    Spread::of((0..splits).filter_map(|_| split()).collect())
+        let threshold = Nab::best(of(&tuned), profile).threshold;
+        Some(Nab::at(of(&held_out), profile, threshold).score)
+    });
+    Spread::of(scores.collect())
 }

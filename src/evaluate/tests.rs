@@ -10,7 +10,7 @@ fn minute(minute: i64) -> EventTime {
     EventTime::from_secs(60 * minute).unwrap()
 }
 
-fn series(scores: &[f64], windows: &[Range<usize>]) -> Series {
+pub(super) fn series(scores: &[f64], windows: &[Range<usize>]) -> Series {
     let row = |(at, score): (i64, &f64)| Row { time: minute(at), score: *score, anomalous: *score >= 0.5 };
     Series {
         key: "k".to_owned(),
@@ -21,7 +21,7 @@ fn series(scores: &[f64], windows: &[Range<usize>]) -> Series {
 }
 
 /// The gain of the benchmark's score at one threshold, from its rules, row by row and window by window.
-fn gain_slow(series: &[Series], profile: Profile, threshold: f64) -> f64 {
+pub(super) fn gain_slow(series: &[Series], profile: Profile, threshold: f64) -> f64 {
     let sigma = |y: f64| if y > 3.0 { -1.0 } else { 2.0 / (1.0 + (5.0 * y).exp()) - 1.0 };
     let mut gain = 0.0;
     for Series { rows, windows, .. } in series {
@@ -50,20 +50,24 @@ fn gain_slow(series: &[Series], profile: Profile, threshold: f64) -> f64 {
     gain
 }
 
+/// Windows in a series of so many rows, from the gap before each and its width.
+pub(super) fn windows(rows: usize, steps: &[(usize, usize)]) -> Vec<Range<usize>> {
+    let (mut windows, mut end) = (Vec::new(), 0);
+    for (gap, width) in steps {
+        let window = end + gap..(end + gap + width).min(rows);
+        if window.is_empty() {
+            break;
+        }
+        end = window.end;
+        windows.push(window);
+    }
+    windows
+}
+
 fn some_series() -> impl Strategy<Value = Vec<Series>> {
     let scores = prop::collection::vec((0u8..6).prop_map(|score| f64::from(score) / 5.0), 1..60);
-    let one = (scores, prop::collection::vec((0usize..12, 1usize..12), 0..4)).prop_map(|(scores, steps)| {
-        let (mut windows, mut end) = (Vec::new(), 0);
-        for (gap, width) in steps {
-            let window = end + gap..(end + gap + width).min(scores.len());
-            if window.is_empty() {
-                break;
-            }
-            end = window.end;
-            windows.push(window);
-        }
-        series(&scores, &windows)
-    });
+    let one = (scores, prop::collection::vec((0usize..12, 1usize..12), 0..4))
+        .prop_map(|(scores, steps)| series(&scores, &windows(scores.len(), &steps)));
     prop::collection::vec(one, 1..4)
 }
 

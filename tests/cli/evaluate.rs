@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::program::{pipeline, tidewatch, Said};
+use crate::harness::program::{end, interrupt, pipeline, start, tidewatch, Said};
 
 const LABELS: &str = "tests/data/nab/labels.csv";
 /// What another program that follows the benchmark's rules finds, in its three profiles: for the scores that are kept here,
@@ -152,4 +153,116 @@ fn a_pipeline_is_judged_as_what_it_writes() {
     let written = judge(&folder.path().join("verdicts.jsonl").display().to_string());
     assert!(written.contains("nab_cross_validated"), "{written}");
     assert_eq!(written, judge(&file));
+}
+
+#[test]
+fn configurations_are_chosen_and_scored_on_different_keys() {
+    let vary = ["examples/nab.toml", "--labels", LABELS, "--vary", "warmup=30", "--vary", "cool_down=25,50"];
+    let said = evaluate(&[&vary[..], &["--json"]].concat());
+    assert_eq!((Some(0), ""), (said.code, &*said.err));
+    let report: Value = serde_json::from_str(&said.out).expect("is JSON");
+    assert_eq!(
+        (2, 4, 10),
+        (
+            report["configurations"].as_u64().unwrap(),
+            report["keys"].as_u64().unwrap(),
+            report["windows"].as_u64().unwrap()
+        )
+    );
+    // What it says without being varied, which has the same cool-down.
+    let plain = evaluate(&["examples/nab.toml", "--labels", LABELS, "--json", "--samples", "1"]).out;
+    let plain: Value = serde_json::from_str(&plain).expect("is JSON");
+    let [shorter, usual] = &report["by_value"]["cool_down"].as_array().expect("a list")[..] else {
+        panic!("{report}")
+    };
+    assert_eq!((25, 50), (shorter["value"].as_u64().unwrap(), usual["value"].as_u64().unwrap()));
+    assert_eq!(plain["nab"]["standard"]["score"], usual["nab_standard"]);
+    let best = &report["best"];
+    assert_eq!(serde_json::json!({ "warmup": 30, "cool_down": 50 }), best["parameters"]);
+    for profile in ["standard", "reward_low_fp", "reward_low_fn"] {
+        for figure in ["score", "threshold", "missed", "outside"] {
+            assert_eq!(plain["nab"][profile][figure], best["nab"][profile][figure], "{profile} {figure}");
+        }
+    }
+    let halves: u64 = report["chosen"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|chosen| chosen["halves"].as_u64())
+        .sum();
+    assert_eq!((Some(40), 40), (report["nab_cross_validated"]["halves"].as_u64(), halves));
+    let mean = report["nab_cross_validated"]["mean"].as_f64().expect("is a number");
+    assert!(mean < best["nab"]["standard"]["score"].as_f64().expect("is a number"), "{report}");
+
+    let said = evaluate(&[&vary[..], &["-w", "2", "--quiet"]].concat());
+    assert_eq!((Some(0), ""), (said.code, &*said.err));
+    assert!(said.out.starts_with("new: 2 configurations, 4 keys, 10 windows\n"), "{}", said.out);
+    for part in [
+        "best of all keys   warmup=30 cool_down=50\n",
+        &format!("cross-validated    {mean:8.3} ± "),
+        "over 40 halves\n",
+        "\nbest with cool_down  25: ",
+        "  warmup=30 cool_down=25\n",
+    ] {
+        assert!(said.out.contains(part), "{part} is not in\n{}", said.out);
+    }
+}
+
+/// What is varied, in a pipeline with more of it.
+fn refused(more: &str, vary: &[&str]) -> String {
+    let source = "name = \"p\"\n[[source]]\nname = \"numbers\"\nconnector = \"generator\"\n";
+    let detect = "[[detect]]\nname = \"d\"\ndetector = \"static\"\nparams = { max = 5 }\nthreshold = 1\n";
+    let (_folder, file) = pipeline(&format!("{source}{detect}{more}"));
+    let varied: Vec<_> = vary.iter().flat_map(|vary| ["--vary", vary]).collect();
+    let said = evaluate(&[&[&*file, "--labels", LABELS], &varied[..]].concat());
+    assert_eq!((Some(2), ""), (said.code, &*said.out), "{}", said.err);
+    said.err.replace(&file, "p.toml")
+}
+
+#[test]
+fn configurations_that_cannot_be_tried_are_refused_before_any_is() {
+    let several = "[[detect]]\nname = \"e\"\ndetector = \"auto\"\n";
+    let many: Vec<_> = (0..101).map(|value| value.to_string()).collect();
+    let (min, max) = (format!("min={}", many.join(",")), format!("max={}", many.join(",")));
+    for (more, vary, message) in [
+        (
+            "",
+            &["mx=1"][..],
+            "--vary: unknown parameter \"mx\" of detection \"d\" (static); did you mean \"max\"?\n",
+        ),
+        ("", &["cool_down=5", "max=1,x"], "--vary: \"max\" takes a number, not \"x\"\n"),
+        ("", &["min=1,6"], "--vary: min=6: \"min\" is 6, which must not be above \"max\", 5\n"),
+        ("", &[&min, &max], "--vary gives 10201 configurations, more than 10000\n"),
+        (several, &["max=1"], "p.toml: --vary takes a pipeline with one detection; this one has 2\n"),
+    ] {
+        assert_eq!(message, refused(more, vary), "{vary:?}");
+    }
+    let (_folder, stdin) = pipeline(
+        "name = \"p\"\n[[source]]\nname = \"s\"\nconnector = \"stdio\"\nformat = \"csv\"\ntime = { field = \"t\", unit = \"s\" }\nvalues = [\"v\"]\n\
+         [[detect]]\nname = \"d\"\ndetector = \"auto\"\n",
+    );
+    let said = evaluate(&[&stdin, "--labels", LABELS, "--vary", "warmup=30"]);
+    let reason = "--vary reads the sources once for each configuration, and standard input is there once";
+    assert_eq!((Some(2), format!("{stdin}: {reason}\n")), (said.code, said.err));
+    let said = evaluate(&["verdicts.jsonl", "--labels", LABELS, "--vary", "max=1"]);
+    assert_eq!(
+        (Some(2), "verdicts.jsonl: --vary takes a pipeline file, not verdicts\n"),
+        (said.code, &*said.err)
+    );
+}
+
+#[test]
+fn an_interruption_ends_all_configurations() {
+    let warmups: Vec<_> = (30..90).map(|warmup| warmup.to_string()).collect();
+    let vary = format!("warmup={}", warmups.join(","));
+    let mut child = start(&["evaluate", "examples/nab.toml", "--labels", LABELS, "--vary", &vary, "-v"]);
+    let mut events = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut said = String::new();
+    // That of the second one, whose control is not the first one's.
+    while said.matches("nyc_taxi.csv").count() < 2 {
+        assert_ne!(0, events.read_line(&mut said).expect("it is text"), "{said}");
+    }
+    interrupt(&child);
+    events.read_to_string(&mut said).expect("it is text");
+    assert_eq!(Some(130), end(&mut child, Duration::from_secs(20)), "{said}");
 }

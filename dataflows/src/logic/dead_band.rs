@@ -51,6 +51,11 @@ impl DeadBand {
         Ok(Self { absolute: Self::ABSOLUTE.number(absolute)?, fraction: Self::FRACTION.number(fraction)? })
     }
 
+    /// What counts as near: how far from the expected value, and by which fraction of it.
+    pub fn width(&self) -> (f64, f64) {
+        (self.absolute, self.fraction)
+    }
+
     fn holds(&self, verdict: &Verdict) -> bool {
         let (Some(value), Some(expected)) = (verdict.value, verdict.expected) else { return false };
         (value - expected).abs() <= self.absolute.max(self.fraction * expected.abs())
