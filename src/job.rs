@@ -2,28 +2,26 @@
 
 use std::sync::Arc;
 
-use tidewatch_connectors::egress::{Announce, Output};
+use tidewatch_connectors::egress::Output;
 use tidewatch_connectors::format::{CsvEncoder, JsonEncoder, TableEncoder};
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::recording::{Play, Recorder, Recording};
-use tidewatch_connectors::{Control, Ingested, Input, Schema, Sink};
-use tidewatch_dataflows::alerts::{Alert, Finding, Stage};
-use tidewatch_dataflows::logic::{DynLogic, Selection};
-use tidewatch_dataflows::operators::{Correlate, Eager, Grouping, Keyed, Limits, Raise};
-use tidewatch_dataflows::{pipelines, Emission, EventTime, Name, Record};
-use timely::dataflow::operators::vec::{Filter, Map};
-use timely::dataflow::operators::Inspect;
-use timely::dataflow::Scope;
+use tidewatch_connectors::{Control, Input, Schema, Sink};
+use tidewatch_dataflows::alerts::Finding;
+use tidewatch_dataflows::logic::DynLogic;
+use tidewatch_dataflows::operators::Eager;
+use tidewatch_dataflows::{EventTime, Record};
 use timely::worker::Worker;
 use tracing::info;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cluster::{self, Cluster, Outcome};
 use crate::config::{PipelineFile, SinkFormat, SinkSpec, SourceSpec, Stream};
-use crate::recovery::{Lookout, Recovered, Terms};
+use crate::recovery::{Lookout, Terms};
 use crate::registry::{ReadBy, Registry, Written};
 use crate::Error;
 
+mod build;
 mod input;
 mod lenient;
 mod recover;
@@ -32,7 +30,6 @@ mod transactional;
 
 use lenient::Lenient;
 use start::Start;
-use transactional::Results;
 
 /// A pipeline that can be run, any number of times.
 #[derive(Clone)]
@@ -316,134 +313,5 @@ impl Job {
         // Nothing is read before, so a run that cannot start has nothing to be recorded either.
         start.meet(&control);
         built
-    }
-
-    fn build_in<'scope>(
-        &self,
-        scope: Scope<'scope, EventTime>,
-        start: &Start,
-        recovered: Option<&Recovered>,
-        outputs: Vec<(Stream, Output)>,
-    ) -> Result<(), Error> {
-        let transactional = self.transactional();
-        let streams = || outputs.iter().map(|(stream, _)| *stream).chain(transactional.streams());
-        let wants = |wanted| streams().any(|stream| stream == wanted);
-        let logic = self.logic(wants(Stream::Verdicts))?;
-        let provisional = Stream::ALL.into_iter().any(|stream| stream.is_provisional() && wants(stream));
-        if wants(Stream::Incidents) && self.file().alerts.is_none() {
-            let path = &self.file().path;
-            return Err(Error::Usage(format!("{path}: incidents need a table [alerts] with \"group_by\"")));
-        }
-        let control = Control::current();
-        let ingest = |input: &Input| match recovered {
-            Some(recovered) => recovered.input(input).ingest(scope),
-            None => input.ingest(scope),
-        };
-        let ingested = self.0.inputs.iter().map(ingest).reduce(Ingested::concat);
-        start.await_opened(&control, scope.index());
-        let Some(Ingested { records, late, malformed }) = ingested else { return Ok(()) };
-        let (limits, eager) = (self.limits(), self.0.eager);
-        let (keyed, incidents) = match recovered {
-            Some(recovered) => {
-                let observers = &self.0.registry.observers;
-                let eager = provisional.then_some(eager);
-                recovered.keyed(
-                    records,
-                    limits,
-                    eager,
-                    logic,
-                    (self.0.schema.key.len(), self.grouping()),
-                    observers,
-                )?
-            }
-            None => {
-                let keyed = match provisional {
-                    true => records.keyed_eagerly(limits, eager, logic),
-                    false => records.keyed_within(limits, logic),
-                };
-                let grouping = self.grouping().filter(|_| wants(Stream::Incidents));
-                let alerts = || keyed.emitted.clone().flat_map(Emission::alert);
-                let incidents = grouping.map(|grouping| alerts().correlate(grouping));
-                (keyed, incidents)
-            }
-        };
-        let tally = control.tally().clone();
-        let opened = tally.clone();
-        let verdicts = keyed.emitted.clone().flat_map(Emission::verdict);
-        let anomalies = verdicts
-            .clone()
-            .filter(|emission| emission.value.anomalous)
-            .inspect(move |_| tally.anomalies.add(1));
-        let opens = move |alert: &Emission<Alert>| alert.value.stage == Stage::Opened;
-        let alerts = keyed
-            .emitted
-            .flat_map(Emission::alert)
-            .inspect(move |alert| opened.alerts.add(u64::from(opens(alert))));
-        let results =
-            Results { anomalies, verdicts, alerts, incidents, late, malformed, evicted: keyed.evicted };
-        let said = keyed.provisional;
-        for (stream, output) in outputs {
-            match stream {
-                Stream::Provisional => {
-                    let anomaly = |finding: Finding| finding.verdict().copied().filter(|it| it.anomalous);
-                    said.clone().flat_map(move |revision| revision.narrow(anomaly)).announce(output);
-                }
-                Stream::ProvisionalAlerts => {
-                    let alert = |finding: Finding| finding.alert().copied();
-                    said.clone().flat_map(move |revision| revision.narrow(alert)).raise().announce(output);
-                }
-                _ => results.egress(stream, output),
-            }
-        }
-        if let Some(recovered) = recovered {
-            transactional.commit(&results, &recovered.shards, self.file(), scope.index(), scope.peers())?;
-        }
-        Ok(())
-    }
-
-    /// Which alerts are one incident, if that is wanted.
-    fn grouping(&self) -> Option<Grouping> {
-        let PipelineFile { name, alerts, .. } = self.file();
-        alerts.as_ref().map(|alerts| Grouping {
-            pipeline: name.as_str().into(),
-            parts: alerts.group_by.clone(),
-            of: self.0.schema.key.len(),
-            gap: alerts.gap,
-        })
-    }
-
-    fn limits(&self) -> Limits {
-        let limits = self.0.file.limits;
-        Limits {
-            keys: usize::try_from(limits.keys).unwrap_or(usize::MAX),
-            state: usize::try_from(limits.state).unwrap_or(usize::MAX),
-        }
-    }
-
-    /// The logic that runs per key; with `all`, it emits normal verdicts too.
-    fn logic(&self, all: bool) -> Result<DynLogic<Record, Finding>, Error> {
-        let Parts { file, registry, schema, within, .. } = &*self.0;
-        let mut steps = Vec::new();
-        for step in &file.steps {
-            let info = registry.operators.get(&step.operator);
-            let info = info.ok_or_else(|| Error::unknown("operator", &step.operator))?;
-            steps.push((info.construct)(&step.params)?);
-        }
-        let mut detections = Vec::new();
-        for detect in &file.detects {
-            let info = registry.detectors.get(&detect.detector);
-            let info = info.ok_or_else(|| Error::unknown("detector", &detect.detector))?;
-            let values =
-                detect.values.iter().map(|index| (*index, Name::from(schema.values[*index].as_str())));
-            let name = Name::from(detect.name.as_str());
-            let selection = Selection { name, values: values.collect() };
-            let scores = (info.construct)(&detect.params, selection, &registry.detectors)?;
-            detections.push(detect.rules.apply(scores, file.name.as_str().into(), name, all)?);
-        }
-        let logic = pipelines::compose(steps, detections);
-        Ok(match within {
-            Some(within) => within(logic),
-            None => logic,
-        })
     }
 }

@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tidewatch_connectors::{Control, Input};
-use tidewatch_dataflows::alerts::{Finding, Incident};
+use tidewatch_dataflows::alerts::Finding;
 use tidewatch_dataflows::flow::Records;
 use tidewatch_dataflows::logic::DynLogic;
-use tidewatch_dataflows::operators::keyed::{Durable, KeyedStreams, Take};
+use tidewatch_dataflows::operators::keyed::{Durable, Take};
 use tidewatch_dataflows::operators::{
     label_kept_as, ArrangeStates, Correlate, Correlated, Eager, Grouping, Keyed, Limits,
 };
 use tidewatch_dataflows::state::Version;
-use tidewatch_dataflows::{state, Emission, EventTime, Key, Record};
+use tidewatch_dataflows::{state, Emission, Key, Record};
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::Probe;
-use timely::dataflow::StreamVec;
 use tracing::info;
 
+use super::build::Found;
 use super::start::Place;
 use super::Job;
 use crate::checkpoint::{persist, Change, Checkpoint, Commits, KeyGroups, Merged, Ticker};
@@ -25,9 +25,6 @@ use crate::config::CheckpointSpec;
 use crate::recovery::{Recovered, Who};
 use crate::registry::Observe;
 use crate::Error;
-
-/// The incidents of a job.
-type Incidents<'scope> = StreamVec<'scope, EventTime, Emission<Incident>>;
 
 impl Job {
     /// Finds out where the job goes on.
@@ -63,7 +60,7 @@ impl Recovered {
         logic: DynLogic<Record, Finding>,
         (parts, grouping): (usize, Option<Grouping>),
         observers: &[Arc<Observe>],
-    ) -> Result<(KeyedStreams<'scope, Finding>, Option<Incidents<'scope>>), Error> {
+    ) -> Result<Found<'scope>, Error> {
         let scope = records.rows.scope();
         let (worker, start) = (scope.index(), Instant::now());
         let groups = KeyGroups::of_worker(worker, scope.peers());
