@@ -217,6 +217,9 @@ pub fn controls(cluster: &Cluster) -> Result<impl Fn() -> Control + use<>, Error
     })
 }
 
+/// Held by the thread whose panic ends the process.
+static ENDING: Mutex<()> = Mutex::new(());
+
 /// Has a panic of any thread end the process at once: a run whose worker is gone would wait for it for ever, and one
 /// that goes on without it would be wrong. If user code panics at a record, the record is named, with what to write into the
 /// pipeline file to go on without it.
@@ -226,6 +229,8 @@ fn abort_on_panic(cluster: &Cluster, described: Described) {
     let name = member.map(|member| mesh::name(member.index, &member.addresses));
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        // The first one to panic ends the process, once all is said.
+        let _only = lock(&ENDING);
         print(panic);
         if let Some(accusation) = culprit::accuse(described) {
             crate::log::complain(&accusation);
