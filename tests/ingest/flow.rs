@@ -10,16 +10,22 @@ use timely::dataflow::operators::{Concat, Inspect};
 
 use super::*;
 
-/// The least that bounds anything: of the records, which would take five times as much.
-const AHEAD: usize = 256 << 10;
-const RECORDS: i64 = 20_000;
+/// Half of it, and what the workers of two sources may have under way beyond that, wherever the frontier is: those who hold
+/// it back are then within the limit at any moment. The records would take twice as much.
+const AHEAD: usize = 512 << 10;
+const RECORDS: i64 = 40_000;
+/// What is under way is a batch or two, and what a consumer has not told yet.
+const BATCH: usize = 64;
 
 fn rows(name: &str) -> Input {
     let row =
         |at: i64| MemoryRecord::row(EventTime::from_micros(at * 1_000), &format!("k{}", at % 50), [1.0]);
     let partition = |p: i64| (format!("p{p}"), (0..RECORDS / 4).map(|at| row(at * 4 + p)).collect());
     let memory = Memory::new((0..4).map(partition));
-    Input::of_rows(memory, Schema::new(["key"], ["value"])).named(name).ahead(AHEAD)
+    Input::of_rows(memory, Schema::new(["key"], ["value"]))
+        .named(name)
+        .ahead(AHEAD)
+        .pace(Pace { batch: BATCH, ..Pace::default() })
 }
 
 #[test]
