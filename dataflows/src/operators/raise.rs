@@ -65,6 +65,8 @@ struct Known {
     stages: Vec<KnownStage>,
     /// What was said last, if anything is said.
     said: Option<(EventTime, Alert)>,
+    /// Whether its opening was heard; if not, it was open before this run.
+    begun: bool,
     /// Whether it is final that it opened; and whether that was said.
     opened: (bool, bool),
 }
@@ -102,6 +104,7 @@ impl Followed {
                 key,
                 stages: Vec::new(),
                 said: None,
+                begun: false,
                 opened: (false, false),
             });
             known.stand(KnownStage { time, alert, is_final });
@@ -128,10 +131,7 @@ impl Followed {
 
 impl Known {
     fn stand(&mut self, stage: KnownStage) {
-        if self.said.is_none() && self.stages.is_empty() && stage.alert.stage != Stage::Opened {
-            // It was open before this run.
-            self.opened = (true, true);
-        }
+        self.begun |= stage.alert.stage == Stage::Opened;
         self.opened.0 |= stage.is_final;
         let at = self.stages.partition_point(|known| known.place() <= stage.place());
         self.stages.insert(at, stage);
@@ -142,6 +142,9 @@ impl Known {
 
     /// Tells what has changed since the last call.
     fn say(&mut self, mut tell: impl FnMut(News, EventTime, &Key, Alert)) {
+        if !self.begun {
+            self.opened = (true, true);
+        }
         // Of one that was open before this run, what was said then is not known: so nothing is said that may be taken back.
         let may_say = !self.opened.1 || self.stages.iter().any(|stage| stage.is_final);
         let now = self.stages.last().filter(|_| may_say).map(|newest| (newest.time, newest.alert));
