@@ -20,6 +20,9 @@ struct Open {
     keys: BTreeSet<KeyId>,
     /// Which parts of their keys its alerts have in common.
     parts: Vec<usize>,
+    /// When it is over: where a run goes on, that may be later than its alerts say.
+    #[serde(skip)]
+    due: Option<EventTime>,
 }
 
 /// As many keys of an incident are told apart.
@@ -40,7 +43,8 @@ impl Open {
             first_detector: value.peak.detector,
             first_alert: value.id,
         };
-        Self { incident, alerts: BTreeMap::new(), keys: BTreeSet::new(), parts: grouping.parts.clone() }
+        let parts = grouping.parts.clone();
+        Self { incident, alerts: BTreeMap::new(), keys: BTreeSet::new(), parts, due: None }
     }
 
     /// Takes what happens to an alert; `true` if that is to be told.
@@ -79,7 +83,7 @@ impl Open {
     }
 
     /// When it is over unless an alert opens until then.
-    fn due(&self, gap: Span) -> Option<EventTime> {
+    fn over(&self, gap: Span) -> Option<EventTime> {
         let latest = EventTime::MAX.saturating_sub(Span::from_micros(1));
         (self.incident.open == 0).then(|| self.incident.end.saturating_add(gap).min(latest))
     }
@@ -143,16 +147,15 @@ impl Labels {
                 }
                 None => continue,
             };
-            if let Some(due) = open.due(self.grouping.gap) {
+            if let Some(due) = open.due.take() {
                 self.due.remove(&(due, label.clone()));
             }
             if open.take(&alert) {
                 out(Emission { time, key: label.clone(), value: open.incident.clone() });
                 open.incident.stage = Stage::Updated;
             }
-            if let Some(due) = open.due(self.grouping.gap) {
-                self.due.insert((due, label.clone()));
-            }
+            open.due = open.over(self.grouping.gap);
+            self.due.extend(open.due.map(|due| (due, label.clone())));
             self.changed.insert(label, time);
         }
     }
@@ -190,14 +193,12 @@ impl Labels {
         mut bytes: &[u8],
         boundary: EventTime,
     ) -> Result<(), StateError> {
-        let open: Open = state::restore("incidents", &mut bytes)?;
-        let due = match open.parts == self.grouping.parts {
-            true => open.due(self.grouping.gap).map(|due| due.max(boundary)),
+        let mut open: Open = state::restore("incidents", &mut bytes)?;
+        open.due = match open.parts == self.grouping.parts {
+            true => open.over(self.grouping.gap).map(|due| due.max(boundary)),
             false => Some(boundary),
         };
-        if let Some(due) = due {
-            self.due.insert((due, label.clone()));
-        }
+        self.due.extend(open.due.map(|due| (due, label.clone())));
         self.open.insert(label, open);
         Ok(())
     }

@@ -190,6 +190,13 @@ fn what_a_shorter_gap_has_over_already_is_over_where_the_run_goes_on() {
 }
 
 #[test]
+fn an_alert_that_opens_where_the_run_goes_on_keeps_an_incident_open() {
+    let said = changed(grouping(1), &[(1, 0, 5, false), (1, 30, 10, false)], 30);
+    let at = |time, stage| (secs(time), Key::new("web1"), stage);
+    assert_eq!(vec![at(30, Stage::Updated), at(41, Stage::Closed(Cause::Quiet))], said);
+}
+
+#[test]
 fn incidents_of_another_grouping_are_over_where_the_run_goes_on() {
     let by_host = Grouping { parts: vec![0], ..grouping(1) };
     let said = changed(by_host, &[(1, 0, 50, false)], 30);
