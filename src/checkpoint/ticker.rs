@@ -27,9 +27,18 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// The operator that announces boundaries, to be closed with the frontier that it runs ahead of.
 pub(crate) struct Ticker<'scope> {
-    builder: OperatorBuilder<'scope, EventTime>,
-    port: Port<Announced>,
+    /// Until it follows something.
+    unbuilt: Option<(OperatorBuilder<'scope, EventTime>, Port<Announced>)>,
     scope: Scope<'scope, EventTime>,
+}
+
+/// An operator that was begun must be built, even if there is nothing to follow: then it announces nothing.
+impl Drop for Ticker<'_> {
+    fn drop(&mut self) {
+        if let Some((builder, _)) = self.unbuilt.take() {
+            builder.build(|_| |_| {});
+        }
+    }
 }
 
 impl<'scope> Ticker<'scope> {
@@ -37,24 +46,20 @@ impl<'scope> Ticker<'scope> {
     pub(crate) fn new(scope: Scope<'scope, EventTime>) -> (Self, StreamVec<'scope, EventTime, Announced>) {
         let mut builder = OperatorBuilder::new("Ticker".to_owned(), scope);
         let (port, announced) = port(&mut builder);
-        (Self { builder, port, scope }, announced)
-    }
-
-    /// Announces nothing, where there is nothing to follow: an operator must be built that was begun.
-    pub(crate) fn stay_silent(self) {
-        self.builder.build(|_| |_| {});
+        (Self { unbuilt: Some((builder, port)), scope }, announced)
     }
 
     /// Announces a boundary as often as `every`, ahead of the frontier of `passed`; never before `from`, nor before the one that was
     /// announced last is committed. When the run is interrupted, the last boundary is where all state stands.
     pub(crate) fn follow(
-        self,
+        mut self,
         passed: StreamVec<'scope, EventTime, ()>,
         every: Duration,
         from: Option<EventTime>,
         commits: Rc<Commits>,
     ) {
-        let Self { mut builder, mut port, scope } = self;
+        let Some((mut builder, mut port)) = self.unbuilt.take() else { return };
+        let scope = self.scope;
         let activator = scope.activator_for(builder.operator_info().address);
         let (index, peers) = (scope.index(), scope.peers() as u64);
         // Connected to no output: what has passed cannot hold back what is announced.

@@ -124,14 +124,14 @@ fn records(table: &mut Table<'_>, parameter: &Parameter) -> Checked<Option<u32>>
 }
 
 fn dead_band(table: &mut Table<'_>) -> Checked<Option<DeadBand>> {
-    let (absolute, fraction) = (table.take(DeadBand::ABSOLUTE.name), table.take(DeadBand::FRACTION.name));
-    if absolute.is_none() && fraction.is_none() {
-        return Ok(None);
-    }
-    let number = |item: Option<Item<'_>>, parameter| item.map_or(Ok(0.0), |item| item.number(parameter));
-    let (absolute, fraction) = (number(absolute, &DeadBand::ABSOLUTE), number(fraction, &DeadBand::FRACTION));
-    let (absolute, fraction) = (absolute?, fraction?);
-    Ok(Some(DeadBand::new(absolute, fraction).expect("both were checked")))
+    let (absolute, fraction) = (number(table, &DeadBand::ABSOLUTE), number(table, &DeadBand::FRACTION));
+    Ok(match (absolute?, fraction?) {
+        (None, None) => None,
+        (absolute, fraction) => {
+            let band = DeadBand::new(absolute.unwrap_or(0.0), fraction.unwrap_or(0.0));
+            Some(band.expect("both were checked"))
+        }
+    })
 }
 
 fn read_threshold(item: &Item<'_>, is_calibrated: bool) -> Checked<f64> {

@@ -96,13 +96,7 @@ impl Recovered {
         let (ticker, boundaries) = Ticker::new(scope);
         let announced = boundaries.clone();
         let durable = Durable { boundaries, boundary: self.boundary, restore };
-        let keyed = match records.keyed_durably(limits, eager, durable, logic) {
-            Ok(keyed) => keyed,
-            Err(error) => {
-                ticker.stay_silent();
-                return Err(error.into());
-            }
-        };
+        let keyed = records.keyed_durably(limits, eager, durable, logic)?;
         let (control, commits) = (Control::current(), Commits::from(self.boundary));
         // What state stands at is the same on all workers only once all have come there.
         let (probe, _) = keyed.emitted.clone().probe();
@@ -114,13 +108,7 @@ impl Recovered {
                 let correlated =
                     Correlated { boundaries: announced, changes, boundary: self.boundary, restored: labels };
                 let alerts = keyed.emitted.clone().flat_map(Emission::alert);
-                let (incidents, changes) = match alerts.correlate_durably(grouping, correlated) {
-                    Ok(both) => both,
-                    Err(error) => {
-                        ticker.stay_silent();
-                        return Err(error.into());
-                    }
-                };
+                let (incidents, changes) = alerts.correlate_durably(grouping, correlated)?;
                 (changes, Some(incidents))
             }
             None => (keyed.changes.clone(), None),

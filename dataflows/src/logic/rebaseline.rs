@@ -115,10 +115,7 @@ impl<L: Logic<In = Record, Out = Verdict>> Logic for Rebaseline<L> {
 
     fn deadline(&self, state: &Self::State) -> Option<EventTime> {
         let next = state.next.as_ref().and_then(|next| self.logic.deadline(&next.0));
-        match (self.logic.deadline(&state.baseline), next) {
-            (Some(baseline), Some(next)) => Some(baseline.min(next)),
-            (baseline, next) => baseline.or(next),
-        }
+        [self.logic.deadline(&state.baseline), next].into_iter().flatten().min()
     }
 
     fn on_time(&self, state: &mut Self::State, time: EventTime, out: &mut impl FnMut(EventTime, Verdict)) {

@@ -18,11 +18,19 @@ impl<A, B> Then<A, B> {
 }
 
 impl<A: Logic, B: Logic<In = A::Out>> Then<A, B> {
-    /// Calls the second logic's timers that are due before `time`: what the first one emits later must not overtake them.
-    fn catch_up(&self, state: &mut B::State, time: EventTime, out: &mut impl FnMut(EventTime, B::Out)) {
+    /// Gives the second logic what the first one emits at `time`, after its timers that are due before: none must be overtaken.
+    #[inline]
+    fn pass_on(
+        &self,
+        state: &mut B::State,
+        time: EventTime,
+        middle: &A::Out,
+        out: &mut impl FnMut(EventTime, B::Out),
+    ) {
         while let Some(due) = self.second.deadline(state).filter(|due| *due < time) {
             self.second.on_time(state, due, out);
         }
+        self.second.on_record(state, time, middle, out);
     }
 }
 
@@ -43,10 +51,8 @@ impl<A: Logic, B: Logic<In = A::Out>> Logic for Then<A, B> {
         input: &A::In,
         out: &mut impl FnMut(EventTime, B::Out),
     ) {
-        self.first.on_record(first, time, input, &mut |time, middle| {
-            self.catch_up(second, time, out);
-            self.second.on_record(second, time, &middle, out);
-        });
+        self.first
+            .on_record(first, time, input, &mut |time, middle| self.pass_on(second, time, &middle, out));
     }
 
     #[inline]
@@ -65,10 +71,7 @@ impl<A: Logic, B: Logic<In = A::Out>> Logic for Then<A, B> {
         out: &mut impl FnMut(EventTime, B::Out),
     ) {
         if self.first.deadline(first).is_some_and(|due| due <= time) {
-            self.first.on_time(first, time, &mut |time, middle| {
-                self.catch_up(second, time, out);
-                self.second.on_record(second, time, &middle, out);
-            });
+            self.first.on_time(first, time, &mut |time, middle| self.pass_on(second, time, &middle, out));
         }
         while let Some(due) = self.second.deadline(second).filter(|due| *due <= time) {
             self.second.on_time(second, due, out);
@@ -81,10 +84,7 @@ impl<A: Logic, B: Logic<In = A::Out>> Logic for Then<A, B> {
         end: EventTime,
         out: &mut impl FnMut(EventTime, B::Out),
     ) {
-        self.first.on_end(first, end, &mut |time, middle| {
-            self.catch_up(second, time, out);
-            self.second.on_record(second, time, &middle, out);
-        });
+        self.first.on_end(first, end, &mut |time, middle| self.pass_on(second, time, &middle, out));
         self.second.on_end(second, end, out);
     }
 
@@ -94,10 +94,7 @@ impl<A: Logic, B: Logic<In = A::Out>> Logic for Then<A, B> {
         time: EventTime,
         out: &mut impl FnMut(EventTime, B::Out),
     ) {
-        self.first.on_evict(first, time, &mut |time, middle| {
-            self.catch_up(second, time, out);
-            self.second.on_record(second, time, &middle, out);
-        });
+        self.first.on_evict(first, time, &mut |time, middle| self.pass_on(second, time, &middle, out));
         self.second.on_evict(second, time, out);
     }
 
