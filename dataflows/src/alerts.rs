@@ -7,6 +7,9 @@
 
 mod finding;
 mod incident;
+mod muted;
+#[cfg(test)]
+pub(crate) mod play;
 
 use std::fmt;
 
@@ -19,6 +22,7 @@ use crate::{EventTime, Key};
 
 pub use finding::Finding;
 pub use incident::{Incident, IncidentId};
+pub use muted::Muted;
 
 /// Names an episode: a hash of pipeline, detection, key and the time at which it opened.
 ///

@@ -8,6 +8,7 @@ pub mod detectors;
 pub mod event;
 pub mod flow;
 pub mod logic;
+pub mod mutes;
 pub mod operators;
 pub mod params;
 pub mod pipelines;

@@ -2,14 +2,18 @@
 
 mod accumulate;
 mod arrange_states;
+mod beside;
 mod correlate;
 mod count_open;
 pub mod keyed;
+mod mute;
 mod raise;
 
 pub use accumulate::Accumulate;
 pub use arrange_states::{ArrangeStates, CollectStates, LiveStates};
-pub use correlate::{label_kept_as, Correlate, Correlated, Grouping};
+pub use beside::{Beside, KeptAs};
+pub use correlate::{Correlate, Grouping};
 pub use count_open::CountOpen;
 pub use keyed::{Eager, Keyed, KeyedStreams, Limits};
+pub use mute::{Announcement, Mute, MutedStreams};
 pub use raise::Raise;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::super::beside::Changed;
 use super::Grouping;
 use crate::alerts::{Alert, AlertId, Cause, Incident, IncidentId, Stage};
 use crate::record::KeyId;
@@ -172,8 +173,8 @@ impl Labels {
         });
     }
 
-    /// What has changed since the last call: each label with when, and its state, if its incident is open.
-    pub(super) fn changes(&mut self) -> Vec<(Key, EventTime, Option<Vec<u8>>)> {
+    /// What has changed since the last call: of each label when, and its state, if its incident is open.
+    pub(super) fn changes(&mut self) -> Vec<Changed> {
         let changed = std::mem::take(&mut self.changed).into_iter();
         let save = |label: &Key| {
             self.open.get(label).map(|open| {
@@ -182,7 +183,7 @@ impl Labels {
                 bytes
             })
         };
-        changed.map(|(label, last)| (label.clone(), last, save(&label))).collect()
+        changed.map(|(label, last)| (self.grouping.kept_as(&label), last, save(&label))).collect()
     }
 
     /// Takes back what was saved of a label at `boundary`. What is over there already, because alerts are grouped in another

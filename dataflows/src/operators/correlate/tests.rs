@@ -1,61 +1,10 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::alerts::{AlertId, Cause, Severity, Stage};
-use crate::logic::Verdict;
-
-fn secs(secs: i64) -> EventTime {
-    EventTime::from_secs(secs).unwrap()
-}
-
-/// An alert of a key that opens at a time and closes later, and whether it turns critical.
-type Episode = (u8, i64, i64, bool);
-
-fn alert(key: u8, time: i64, stage: Stage, severity: Severity) -> Emission<Alert> {
-    let whose = format!("host{}\u{1f}web{}", key, key % 2);
-    let key = Key::new(&whose);
-    let id = AlertId::of(crate::alerts::whose("p", "d", &key), secs(time));
-    let peak = Verdict::of("d".into(), Some(1.0));
-    let time = secs(time);
-    let value = Alert { id, stage, severity, start: time, end: time, anomalies: 1, peak_time: time, peak };
-    Emission { time, key, value }
-}
-
-/// What happens to alerts, in the order of time.
-fn events(alerts: &[Episode]) -> Vec<Emission<Alert>> {
-    let mut events = Vec::new();
-    for (key, from, length, critical) in alerts {
-        let opened = alert(*key, *from, Stage::Opened, Severity::Warning);
-        let severity = if *critical { Severity::Critical } else { Severity::Warning };
-        let stage = |time, stage| {
-            let Emission { time, key, value } = alert(*key, time, stage, severity);
-            Emission { time, key, value: Alert { id: opened.value.id, ..value } }
-        };
-        events.extend([
-            stage(from + length / 2, Stage::Updated),
-            stage(from + length, Stage::Closed(Cause::Quiet)),
-        ]);
-        events.push(opened);
-    }
-    events.sort_by_key(|event| (event.time, event.value.stage));
-    events
-}
-
-/// Alerts of which those of one key do not overlap.
-fn alerts() -> impl Strategy<Value = Vec<Episode>> {
-    let of_key = |key| {
-        prop::collection::vec((1i64..40, 1i64..20, any::<bool>()), 0..5).prop_map(move |spans| {
-            let mut now = 0;
-            let place = |(pause, length, critical)| {
-                let from: i64 = now + pause;
-                now = from + length;
-                (key, from, length, critical)
-            };
-            spans.into_iter().map(place).collect::<Vec<_>>()
-        })
-    };
-    (of_key(0), of_key(1), of_key(2), of_key(3)).prop_map(|(a, b, c, d)| [a, b, c, d].concat())
-}
+use crate::alerts::play::{alert, alerts, events, secs, Episode};
+use crate::alerts::{Cause, Severity, Stage};
 
 fn grouping(gap: i64) -> Grouping {
     Grouping { pipeline: "p".into(), parts: vec![1], of: 2, gap: Span::from_secs(gap) }
@@ -105,6 +54,13 @@ fn closed_slow(alerts: &[Episode], gap: i64) -> Vec<(EventTime, Incident)> {
     closed
 }
 
+fn label(kept_as: &Key) -> Key {
+    match KeptAs::of(kept_as.as_str(), 2) {
+        KeptAs::Label(label) => label,
+        other => panic!("{other:?} is no label"),
+    }
+}
+
 /// Plays incidents over alerts, up to each of `steps` and then to the end, saved and restored at each if `snapshots`.
 fn play(alerts: &[Episode], gap: i64, steps: &[i64], snapshots: bool) -> Vec<(EventTime, Key, Incident)> {
     let grouping = grouping(gap);
@@ -117,7 +73,8 @@ fn play(alerts: &[Episode], gap: i64, steps: &[i64], snapshots: bool) -> Vec<(Ev
         }
         labels.advance(limit, &mut |Emission { time, key, value }| said.push((time, key, value)));
         if snapshots {
-            for (label, _, state) in labels.changes() {
+            for (kept_as, _, state) in labels.changes() {
+                let label = label(&kept_as);
                 match state {
                     Some(state) => drop(kept.insert(label, state)),
                     None => drop(kept.remove(&label)),
@@ -153,18 +110,6 @@ proptest! {
     }
 }
 
-#[test]
-fn what_is_kept_of_a_label_is_that_of_no_key() {
-    let grouping = grouping(0);
-    let label = grouping.label(&Key::from_parts(["a", "web"]));
-    assert_eq!(Key::new("web"), label);
-    let kept_as = grouping.kept_as(&label);
-    assert_eq!(Some(label), label_kept_as(kept_as.as_str(), 2));
-    for key in [["", ""], ["", "web"], ["a", ""]] {
-        assert_eq!(None, label_kept_as(Key::from_parts(key).as_str(), 2), "{key:?}");
-    }
-}
-
 /// Plays two alerts of one service up to a boundary, and from there on with another grouping.
 fn changed(grouping: Grouping, alerts: &[Episode], boundary: i64) -> Vec<(EventTime, Key, Stage)> {
     let before = self::grouping(50);
@@ -174,8 +119,8 @@ fn changed(grouping: Grouping, alerts: &[Episode], boundary: i64) -> Vec<(EventT
     before.into_iter().for_each(|event| labels.accept(event));
     labels.advance(secs(boundary), &mut |_| {});
     let mut again = grouping.labels();
-    for (label, _, state) in labels.changes() {
-        again.restore(label, &state.unwrap(), secs(boundary)).unwrap();
+    for (kept_as, _, state) in labels.changes() {
+        again.restore(label(&kept_as), &state.unwrap(), secs(boundary)).unwrap();
     }
     after.into_iter().for_each(|event| again.accept(event));
     let mut said = Vec::new();

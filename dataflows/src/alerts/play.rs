@@ -1,0 +1,59 @@
+//! Alerts for tests of what becomes of them.
+
+use proptest::prelude::*;
+
+use super::{whose, Alert, AlertId, Cause, Severity, Stage};
+use crate::logic::Verdict;
+use crate::{Emission, EventTime, Key};
+
+pub(crate) fn secs(secs: i64) -> EventTime {
+    EventTime::from_secs(secs).unwrap()
+}
+
+/// An alert of a key that opens at a time and closes later, and whether it turns critical.
+pub(crate) type Episode = (u8, i64, i64, bool);
+
+pub(crate) fn alert(key: u8, time: i64, stage: Stage, severity: Severity) -> Emission<Alert> {
+    let key = Key::from_parts([format!("host{key}").as_str(), format!("web{}", key % 2).as_str()]);
+    let id = AlertId::of(whose("p", "d", &key), secs(time));
+    let peak = Verdict::of("d".into(), Some(1.0));
+    let time = secs(time);
+    let value = Alert { id, stage, severity, start: time, end: time, anomalies: 1, peak_time: time, peak };
+    Emission { time, key, value }
+}
+
+/// What happens to alerts, in the order of time.
+pub(crate) fn events(alerts: &[Episode]) -> Vec<Emission<Alert>> {
+    let mut events = Vec::new();
+    for (key, from, length, critical) in alerts {
+        let opened = alert(*key, *from, Stage::Opened, Severity::Warning);
+        let severity = if *critical { Severity::Critical } else { Severity::Warning };
+        let stage = |time, stage| {
+            let Emission { time, key, value } = alert(*key, time, stage, severity);
+            Emission { time, key, value: Alert { id: opened.value.id, ..value } }
+        };
+        events.extend([
+            stage(from + length / 2, Stage::Updated),
+            stage(from + length, Stage::Closed(Cause::Quiet)),
+        ]);
+        events.push(opened);
+    }
+    events.sort_by_key(|event| (event.time, event.value.stage));
+    events
+}
+
+/// Alerts of which those of one key do not overlap.
+pub(crate) fn alerts() -> impl Strategy<Value = Vec<Episode>> {
+    let of_key = |key| {
+        prop::collection::vec((1i64..40, 1i64..20, any::<bool>()), 0..5).prop_map(move |spans| {
+            let mut now = 0;
+            let place = |(pause, length, critical)| {
+                let from: i64 = now + pause;
+                now = from + length;
+                (key, from, length, critical)
+            };
+            spans.into_iter().map(place).collect::<Vec<_>>()
+        })
+    };
+    (of_key(0), of_key(1), of_key(2), of_key(3)).prop_map(|(a, b, c, d)| [a, b, c, d].concat())
+}

@@ -1,0 +1,166 @@
+//! What nobody wants to hear of: maintenance windows, and keys that are muted.
+//!
+//! A list of [`Mute`]s is reference data that may change while a pipeline runs. What makes output a function of it is that each
+//! version of the list has an event time from which on it is in force ([`Version`]): which one holds for an alert depends
+//! on the alert's time, not on when somebody looked.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EventTime, Key};
+
+/// An entry of a list: whose alerts are muted, and when.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Mute {
+    /// What each part of a key must be; none if it may be anything.
+    pub key: Vec<Option<Box<str>>>,
+    /// The detection whose alerts are muted; none if those of all are.
+    pub detector: Option<Box<str>>,
+    /// From when on.
+    pub from: EventTime,
+    /// Until when: the first instant at which it does not hold.
+    pub to: EventTime,
+    /// Why, for people.
+    pub reason: Box<str>,
+}
+
+impl Mute {
+    /// Whether it mutes alerts of a detection of a key at a time.
+    pub fn covers(&self, key: &Key, detector: &str, time: EventTime) -> bool {
+        self.from <= time
+            && time < self.to
+            && self.detector.as_deref().is_none_or(|one| one == detector)
+            && self
+                .key
+                .iter()
+                .zip(key.parts())
+                .all(|(one, part)| one.as_deref().is_none_or(|one| one == part))
+    }
+}
+
+/// A version of reference data, in force from a time on until the next one is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Version<T> {
+    /// From when on.
+    pub from: EventTime,
+    /// What holds then.
+    pub value: T,
+}
+
+/// The versions of a list of mutes. Before the first one nothing is muted.
+///
+/// # Examples
+///
+/// ```
+/// use tidewatch_dataflows::mutes::{Mute, Mutes, Version};
+/// use tidewatch_dataflows::{EventTime, Key};
+///
+/// let at = |secs| EventTime::from_secs(secs).unwrap();
+/// let key = vec![Some("web-1".into())];
+/// let mute = Mute { key, detector: None, from: at(10), to: at(20), reason: "update".into() };
+/// let mut mutes = Mutes::default();
+/// mutes.add(Version { from: EventTime::MIN, value: vec![mute] });
+/// let web = Key::new("web-1");
+/// assert_eq!(None, mutes.muted(&web, "slow", at(9)));
+/// assert_eq!(Some(("update", at(20))), mutes.muted(&web, "slow", at(10)));
+/// // A later version may take it away.
+/// mutes.add(Version { from: at(15), value: vec![] });
+/// assert_eq!(Some(("update", at(15))), mutes.muted(&web, "slow", at(10)));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Mutes(BTreeMap<EventTime, Vec<Mute>>);
+
+impl Mutes {
+    /// Adds a version; of two that are in force from the same time on, the one that is added last holds.
+    pub fn add(&mut self, version: Version<Vec<Mute>>) {
+        self.0.insert(version.from, version.value);
+    }
+
+    /// Forgets what is no longer in force at `time`.
+    pub fn forget(&mut self, time: EventTime) {
+        if let Some((newest, _)) = self.0.range(..=time).next_back() {
+            let newest = *newest;
+            self.0.retain(|from, _| *from >= newest);
+        }
+    }
+
+    /// Why alerts of a detection of a key are muted at a time, if they are, and the first instant after it at which they are not.
+    pub fn muted(&self, key: &Key, detector: &str, time: EventTime) -> Option<(&str, EventTime)> {
+        let reason = self.at(time).0.find(|mute| mute.covers(key, detector, time))?.reason.as_ref();
+        let mut until = time;
+        loop {
+            let (mutes, end) = self.at(until);
+            let longest = mutes.filter(|mute| mute.covers(key, detector, until)).map(|mute| mute.to).max();
+            match longest {
+                // What is muted for ever has no such instant.
+                Some(EventTime::MAX) if end == EventTime::MAX => return Some((reason, EventTime::MAX)),
+                Some(to) => until = to.min(end),
+                None => return Some((reason, until)),
+            }
+        }
+    }
+
+    /// The entries in force at a time, and until when they are.
+    fn at(&self, time: EventTime) -> (impl Iterator<Item = &Mute>, EventTime) {
+        let version = self.0.range(..=time).next_back();
+        let after = self.0.range((std::ops::Bound::Excluded(time), std::ops::Bound::Unbounded)).next();
+        let end = after.map_or(EventTime::MAX, |(from, _)| *from);
+        (version.into_iter().flat_map(|(_, mutes)| mutes), end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(secs: i64) -> EventTime {
+        EventTime::from_secs(secs).unwrap()
+    }
+
+    fn mute() -> impl Strategy<Value = Mute> {
+        let part = || prop::option::of(prop::sample::select(vec!["a", "b"]).prop_map(Box::from));
+        let detector = prop::option::of(Just(Box::from("d")));
+        (part(), part(), detector, 0i64..30, 0i64..30).prop_map(|(one, other, detector, from, to)| Mute {
+            key: vec![one, other],
+            detector,
+            from: at(from),
+            to: if to == 29 { EventTime::MAX } else { at(to) },
+            reason: format!("{from} to {to}").into(),
+        })
+    }
+
+    /// Whether they are muted: what the version in force says.
+    fn muted_slow(versions: &[Version<Vec<Mute>>], key: &Key, detector: &str, time: EventTime) -> bool {
+        let newest =
+            versions.iter().filter(|version| version.from <= time).max_by_key(|version| version.from);
+        newest.is_some_and(|version| version.value.iter().any(|mute| mute.covers(key, detector, time)))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_muted_is_so_until_the_first_instant_at_which_no_version_in_force_says_so(
+            versions in prop::collection::btree_map(0i64..30, prop::collection::vec(mute(), 0..4), 0..4),
+            (one, other) in (prop::sample::select(vec!["a", "b"]), prop::sample::select(vec!["a", "b"])),
+            detector in prop::sample::select(vec!["d", "e"]), forgotten in 0i64..40,
+        ) {
+            let versions = versions.into_iter().map(|(from, value)| Version { from: at(from), value });
+            let versions: Vec<_> = versions.collect();
+            let mut mutes = Mutes::default();
+            versions.iter().cloned().for_each(|version| mutes.add(version));
+            mutes.forget(at(forgotten));
+            let key = Key::from_parts([one, other]);
+            let is_muted = |secs| muted_slow(&versions, &key, detector, at(secs));
+            for secs in forgotten..40 {
+                let muted = mutes.muted(&key, detector, at(secs));
+                prop_assert_eq!(is_muted(secs), muted.is_some(), "at {}", secs);
+                let Some((_, until)) = muted else { continue };
+                // Whole seconds are all instants at which anything changes.
+                let first = (secs..41).find(|secs| !is_muted(*secs)).map_or(EventTime::MAX, at);
+                prop_assert_eq!(first, until, "from {}", secs);
+            }
+        }
+    }
+}
