@@ -12,6 +12,7 @@ mod files;
 mod format;
 mod item;
 mod limits;
+mod mutes;
 mod near;
 mod params;
 mod pipeline;
@@ -36,8 +37,8 @@ use reader::Reader;
 use table::Table;
 
 pub use spec::{
-    AlertsSpec, Ambiguous, CheckpointSpec, DetectSpec, FormatKind, FormatSpec, LimitsSpec, PipelineFile,
-    Policy, SinkFormat, SinkSpec, SourceSpec, StepSpec, Stream, TimeSpec, TimeUnit,
+    AlertsSpec, Ambiguous, CheckpointSpec, DetectSpec, FormatKind, FormatSpec, LimitsSpec, MutesSpec,
+    PipelineFile, Policy, SinkFormat, SinkSpec, SourceSpec, StepSpec, Stream, TimeSpec, TimeUnit,
 };
 
 /// Reads a pipeline file, with variables from the environment of the process.

@@ -9,6 +9,7 @@ use tidewatch_connectors::recording::{Play, Recorder, Recording};
 use tidewatch_connectors::{Control, Input, Schema, Sink};
 use tidewatch_dataflows::alerts::Finding;
 use tidewatch_dataflows::logic::DynLogic;
+use tidewatch_dataflows::mutes::Edition;
 use tidewatch_dataflows::operators::Eager;
 use tidewatch_dataflows::{EventTime, Record};
 use timely::worker::Worker;
@@ -17,13 +18,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cluster::{self, Cluster, Outcome};
 use crate::config::{PipelineFile, SinkFormat, SinkSpec, SourceSpec, Stream};
-use crate::recovery::{Lookout, Terms};
+use crate::recovery::{Lookout, Recovered, Terms};
 use crate::registry::{ReadBy, Registry, Written};
 use crate::Error;
 
 mod build;
 mod input;
 mod lenient;
+mod mutes;
 mod recover;
 mod start;
 mod transactional;
@@ -43,8 +45,10 @@ struct Parts {
     schema: Schema,
     within: Option<Arc<Within>>,
     eager: Eager,
-    /// Whether its sources are recorded while they are read.
-    recorded: bool,
+    /// What records its sources while they are read.
+    recorder: Option<Recorder>,
+    /// The reference data of a recording that is replayed, if it has any.
+    editions: Option<Vec<Edition<String>>>,
     terms: Terms,
 }
 
@@ -99,7 +103,8 @@ impl Job {
             schema,
             within: None,
             eager,
-            recorded: false,
+            recorder: None,
+            editions: None,
             terms: Terms::default(),
         };
         let job = Self(Arc::new(parts));
@@ -115,23 +120,25 @@ impl Job {
     /// What processes must have in common to run it together: all but where it is and
     /// where its sinks write to.
     pub fn identity(&self) -> String {
-        let PipelineFile { path: _, name, sources, steps, detects, alerts, sinks, limits, checkpoint } =
+        let PipelineFile { path: _, name, sources, steps, detects, alerts, mutes, sinks, limits, checkpoint } =
             self.file();
         let streams: Vec<_> = sinks.iter().map(|sink| sink.stream).collect();
-        format!("{:?}", (name, sources, steps, detects, alerts, streams, limits, checkpoint))
+        format!("{:?}", (name, sources, steps, detects, alerts, mutes, streams, limits, checkpoint))
     }
 
     /// Stands for all of the pipeline that changes its output: not for where it reads and writes.
     pub fn hash(&self) -> u64 {
         // Of the name are made the identifiers of alerts.
-        let PipelineFile { name, sources, steps, detects, alerts, limits, .. } = self.file();
+        let PipelineFile { name, sources, steps, detects, alerts, mutes, limits, .. } = self.file();
         let source = |source: &SourceSpec| {
             let source = SourceSpec { options: Default::default(), ..source.clone() };
             format!("{source:?}")
         };
         let sources: Vec<_> = sources.iter().map(source).collect();
         let limits = (limits.keys, limits.state, limits.record);
-        xxh3_64(format!("{:?}", (name, sources, steps, detects, alerts, limits)).as_bytes())
+        // What the list says is in the journal.
+        let mutes = mutes.is_some();
+        xxh3_64(format!("{:?}", (name, sources, steps, detects, alerts, mutes, limits)).as_bytes())
     }
 
     /// The names of what its records carry.
@@ -152,25 +159,29 @@ impl Job {
 
     /// The same job, whose sources are recorded while they are read.
     pub fn recorded(&self, recorder: &Recorder) -> Self {
-        let inputs = self.0.file.sources.iter().zip(&self.0.inputs);
-        let record = |(spec, input): (_, &Input)| recorder.record(input.clone(), input::fingerprint(spec));
-        let inputs = inputs.map(record).collect();
-        Self(Arc::new(Parts { inputs, recorded: true, ..Parts::clone(&self.0) }))
+        Self(Arc::new(Parts { recorder: Some(recorder.clone()), ..Parts::clone(&self.0) }))
     }
 
-    /// The same job with what was recorded of its sources in their place.
+    /// The same job with what was recorded of its sources in their place, and with `editions` of reference data in the place of what
+    /// the list of mutes says now, if any were recorded.
     ///
     /// # Errors
     ///
     /// If a source was not recorded, or gave something else than the job takes.
-    pub fn replayed(&self, recording: &Recording, play: &Play) -> Result<Self, Error> {
+    pub fn replayed(
+        &self,
+        recording: &Recording,
+        play: &Play,
+        editions: Vec<Edition<String>>,
+    ) -> Result<Self, Error> {
         let inputs = self.0.file.sources.iter().zip(&self.0.inputs);
         let inputs =
             inputs.map(|(spec, input)| recording.replay(input.clone(), play, input::fingerprint(spec)));
         let inputs = inputs.collect::<Result<_, _>>()?;
         // A replay must not disturb what goes on.
         let file = PipelineFile { checkpoint: None, ..self.0.file.clone() };
-        Ok(Self(Arc::new(Parts { inputs, file, ..Parts::clone(&self.0) })))
+        let editions = (!editions.is_empty()).then_some(editions);
+        Ok(Self(Arc::new(Parts { inputs, file, editions, ..Parts::clone(&self.0) })))
     }
 
     /// The same job with its logic inside another one, as a test that watches state puts it.
@@ -214,7 +225,7 @@ impl Job {
     pub fn output(&self, spec: &SinkSpec) -> Output {
         let (registry, spec_) = (self.0.registry.clone(), spec.clone());
         // Whether anything else is still wanted when the reader of standard output has gone.
-        let others = self.0.recorded || self.sinks().iter().any(|sink| sink.connector != "stdout");
+        let others = self.0.recorder.is_some() || self.sinks().iter().any(|sink| sink.connector != "stdout");
         let lenient = spec.connector == "stdout" && others;
         let written = Written { pipeline: self.0.file.name.clone(), schema: spec.schema() };
         let open = move || {
@@ -254,7 +265,7 @@ impl Job {
         let job = self.clone();
         let start = Start::of(&cluster);
         // A recording is of one run.
-        let goes_on = self.0.file.checkpoint.is_some() && !self.0.recorded;
+        let goes_on = self.0.file.checkpoint.is_some() && self.0.recorder.is_none();
         let lookout = self.lookout(&cluster, control, goes_on)?;
         let outcome = cluster::run(cluster, control, move |worker| job.build(worker, &start, outputs()));
         drop(lookout);
@@ -266,6 +277,17 @@ impl Job {
     fn lookout(&self, cluster: &Cluster, control: &Control, goes_on: bool) -> Result<Option<Lookout>, Error> {
         let start = || Lookout::start(&self.0.inputs, control, cluster.processes(), goes_on);
         (cluster.index() == 0).then(start).transpose()
+    }
+
+    /// Its inputs, which go on where they stood if the job does, and are recorded if it is.
+    fn recorded_inputs<'a>(&'a self, recovered: Option<&'a Recovered>) -> impl Iterator<Item = Input> + 'a {
+        self.0.file.sources.iter().zip(&self.0.inputs).map(move |(spec, input)| {
+            let input = recovered.map_or_else(|| input.clone(), |recovered| recovered.input(input));
+            match &self.0.recorder {
+                Some(recorder) => recorder.record(input, input::fingerprint(spec)),
+                None => input,
+            }
+        })
     }
 
     /// Has the sources let go of what they needed for a run.
@@ -284,7 +306,7 @@ impl Job {
         let lookout = self.lookout(&cluster, control, false)?;
         let outcome = cluster::run(cluster, control, move |worker| {
             worker.dataflow::<EventTime, _, _>(|scope| {
-                job.0.inputs.iter().for_each(|input| drop(input.ingest(scope)));
+                job.recorded_inputs(None).for_each(|input| drop(input.ingest(scope)));
             });
             start.meet(&Control::current());
             Ok(())

@@ -16,6 +16,7 @@ pub mod evaluate;
 pub mod job;
 mod log;
 pub mod mesh;
+pub mod mutes;
 pub mod progress;
 pub mod recovery;
 pub mod registry;

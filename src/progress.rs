@@ -226,6 +226,7 @@ impl Summary {
             "malformed": self.totals.malformed,
             "anomalies": self.totals.anomalies,
             "alerts": self.totals.alerts,
+            "muted": self.totals.muted,
             "keys": self.totals.keys,
             "evicted": self.totals.evicted,
             "lost": self.totals.lost,
@@ -259,6 +260,9 @@ impl Summary {
         }
         let rate = counted(self.records_per_second() as u64, "record");
         text += &format!("{rate}/s in {}", lasted(self.elapsed));
+        if self.totals.muted > 0 {
+            text += &format!("\n{} muted", counted(self.totals.muted, "alert"));
+        }
         if self.totals.evicted > 0 {
             text += &format!("\n{} by [limits]", counted(self.totals.evicted, "eviction"));
         }

@@ -118,6 +118,7 @@ impl Who<'_> {
         let groups = own.map(|worker| KeyGroups::of_worker(worker, peers));
         let groups = groups.flat_map(KeyGroups::iter).collect();
         let objects = manifest.as_ref().map(|manifest| manifest.objects.clone()).unwrap_or_default();
+        let editions = plan::editions(manifest.as_ref(), &entries.0);
         let load = |manifest| Checkpoint::load(&**store, manifest, groups);
         let checkpoint = manifest.map(load).transpose();
         let checkpoint = checkpoint.map_err(|error| unless_over(&mut log, epoch, error))?;
@@ -127,7 +128,7 @@ impl Who<'_> {
         }
         let decisions = plan::decisions(&entries.0);
         let hash = self.hash;
-        let scribe = Scribe { store: store.clone(), log, epoch, hash, objects, workers: peers };
+        let scribe = Scribe { store: store.clone(), log, epoch, hash, objects, editions, workers: peers };
         let keeper = Keeper::start(scribe, decisions, &self.control)?;
         let resume = Resume {
             boundary: boundary.unwrap_or(EventTime::MIN),

@@ -39,12 +39,17 @@ pub struct Registry {
     pub sinks: Catalogue<SinkInfo>,
     /// Opens the store that a `[checkpoint]` names.
     pub store: Arc<OpenStore>,
+    /// Reads the list that `[mutes]` names.
+    pub mutes: Arc<ReadMutes>,
     /// Who looks at keyed state ([`Registry::observe`]).
     pub observers: Vec<Arc<Observe>>,
 }
 
 /// Opens a store by what a pipeline file calls it.
 pub type OpenStore = dyn Fn(&str) -> Result<Arc<dyn Store>, Error> + Send + Sync;
+
+/// Reads the text of a list of mutes by what a pipeline file calls it.
+pub type ReadMutes = dyn Fn(&str) -> Result<String, Error> + Send + Sync;
 
 /// Builds into a job's dataflow what looks at its keyed state.
 pub type Observe = dyn Fn(LiveStates<'_>) + Send + Sync;
@@ -71,6 +76,7 @@ impl Default for Registry {
             sources: built_in::sources(),
             sinks: built_in::sinks(),
             store: Arc::new(store::open),
+            mutes: Arc::new(crate::mutes::read),
             observers: Vec::new(),
         }
     }

@@ -12,8 +12,19 @@ struct Forbidden {
 
 /// The modules of `connectors/src` that are connectors, and those that all of them may use.
 const CONNECTORS: [&str; 7] = ["blackhole", "file", "generator", "kafka", "memory", "recording", "stdio"];
-const SHARED: [&str; 12] = [
-    "control", "egress", "error", "format", "ingest", "journal", "lib", "schema", "sink", "source", "store",
+const SHARED: [&str; 13] = [
+    "control",
+    "egress",
+    "error",
+    "format",
+    "ingest",
+    "journal",
+    "lib",
+    "reference",
+    "schema",
+    "sink",
+    "source",
+    "store",
     "task",
 ];
 

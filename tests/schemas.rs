@@ -38,6 +38,7 @@ fn every_stream_is_what_its_schema_says() {
         (Stream::Provisional, "provisional", ".provisional"),
         (Stream::Alerts, "alerts", ""),
         (Stream::ProvisionalAlerts, "alerts", ".raised"),
+        (Stream::Muted, "mutes", ".muted"),
         (Stream::Incidents, "incidents", ""),
         (Stream::Late, "late_and_malformed", ".late"),
         (Stream::DeadLetters, "late_and_malformed", ".dead"),

@@ -129,6 +129,8 @@ fn shown_by(rule: Rule) -> u64 {
         Rule::JoinsAtFloor => 31,
         Rule::JoinsAreDurable => 31,
         Rule::NoJoinAfterEnd => 2,
+        Rule::EditionsAreDurable => 0,
+        Rule::EditionsAtFloor => 0,
         Rule::CheckpointsAreKept => 43,
         Rule::EntriesAreKept => 1145,
     }

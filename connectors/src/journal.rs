@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
+use tidewatch_dataflows::mutes::Edition;
 use tidewatch_dataflows::{EventTime, Offset, PartitionId};
 use timely::scheduling::SyncActivator;
 
@@ -21,7 +22,8 @@ pub struct Decision {
     pub watermark: EventTime,
 }
 
-/// Keeps decisions, so that a replay of the same partitions takes the same ones at the same offsets.
+/// Keeps decisions, so that a replay of the same partitions takes the same ones at the same offsets, and the editions of
+/// reference data, so that it takes up the same ones at the same event times.
 pub trait Journal: Send + Sync {
     /// Begins to keep a decision. Once it is kept it holds for every replay, and not before may it be acted on.
     ///
@@ -32,6 +34,16 @@ pub trait Journal: Send + Sync {
 
     /// The decisions on a partition, in the order in which they were taken.
     fn decisions(&self, partition: PartitionId) -> Vec<Decision>;
+
+    /// Begins to keep what reference data says from a time on, as [`append`](Self::append) does a decision.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if it cannot be kept.
+    fn refer(&self, edition: &Edition<String>) -> Result<Kept, Error>;
+
+    /// The editions of reference data that are in force from some time on, in the order in which they were taken up.
+    fn editions(&self) -> Vec<Edition<String>>;
 }
 
 /// Whether something is kept that was to be; clones are the same.
@@ -86,23 +98,42 @@ impl Journal for Unkept {
     fn decisions(&self, _: PartitionId) -> Vec<Decision> {
         Vec::new()
     }
+
+    fn refer(&self, _: &Edition<String>) -> Result<Kept, Error> {
+        Ok(Kept::already())
+    }
+
+    fn editions(&self) -> Vec<Edition<String>> {
+        Vec::new()
+    }
 }
 
 /// A journal that lives as long as the process, and grows with each silence; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryJournal(Arc<Mutex<BTreeMap<PartitionId, Vec<Decision>>>>);
+pub struct MemoryJournal(Arc<Mutex<Written>>);
+
+#[derive(Debug, Default)]
+struct Written {
+    decisions: BTreeMap<PartitionId, Vec<Decision>>,
+    editions: Vec<Edition<String>>,
+}
 
 impl MemoryJournal {
+    /// One with editions of reference data that were taken up.
+    pub fn of(editions: Vec<Edition<String>>) -> Self {
+        Self(Arc::new(Mutex::new(Written { editions, ..Written::default() })))
+    }
+
     /// The last decision at each offset: by partition, and of one in the order in which they were taken.
     pub fn all(&self) -> Vec<Decision> {
-        lock(&self.0).values().flatten().copied().collect()
+        lock(&self.0).decisions.values().flatten().copied().collect()
     }
 }
 
 impl Journal for MemoryJournal {
     fn append(&self, decision: Decision) -> Result<Kept, Error> {
-        let mut entries = lock(&self.0);
-        let decisions = entries.entry(decision.partition).or_default();
+        let mut written = lock(&self.0);
+        let decisions = written.decisions.entry(decision.partition).or_default();
         // At one offset only the last decision counts: a partition that stays silent takes no more room.
         match decisions.last_mut() {
             Some(last) if last.offset == decision.offset => *last = decision,
@@ -112,7 +143,16 @@ impl Journal for MemoryJournal {
     }
 
     fn decisions(&self, partition: PartitionId) -> Vec<Decision> {
-        lock(&self.0).get(&partition).cloned().unwrap_or_default()
+        lock(&self.0).decisions.get(&partition).cloned().unwrap_or_default()
+    }
+
+    fn refer(&self, edition: &Edition<String>) -> Result<Kept, Error> {
+        lock(&self.0).editions.push(edition.clone());
+        Ok(Kept::already())
+    }
+
+    fn editions(&self) -> Vec<Edition<String>> {
+        lock(&self.0).editions.clone()
     }
 }
 

@@ -17,6 +17,7 @@ mod codec;
 mod columns;
 mod connector;
 mod contents;
+mod editions;
 mod frame;
 mod holes;
 mod parts;
@@ -68,10 +69,7 @@ impl Recording {
 
     /// The names of the sources that were recorded, sorted.
     pub fn sources(&self) -> Vec<Arc<str>> {
-        let mut names: Vec<_> = self.0.all().map(|(_, track)| track.described.source.clone()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+        editions::sources(self.0.all().map(|(_, track)| track))
     }
 
     /// The files that it consists of.

@@ -1,7 +1,7 @@
 //! What nobody wants to hear of: maintenance windows, and keys that are muted.
 //!
 //! A list of [`Mute`]s is reference data that may change while a pipeline runs. What makes output a function of it is that each
-//! version of the list has an event time from which on it is in force ([`Version`]): which one holds for an alert depends
+//! edition of the list has an event time from which on it is in force ([`Edition`]): which one holds for an alert depends
 //! on the alert's time, not on when somebody looked.
 
 use std::collections::BTreeMap;
@@ -39,42 +39,42 @@ impl Mute {
     }
 }
 
-/// A version of reference data, in force from a time on until the next one is.
+/// An edition of reference data, in force from a time on until the next one is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Version<T> {
+pub struct Edition<T> {
     /// From when on.
     pub from: EventTime,
     /// What holds then.
     pub value: T,
 }
 
-/// The versions of a list of mutes. Before the first one nothing is muted.
+/// The editions of a list of mutes. Before the first one nothing is muted.
 ///
 /// # Examples
 ///
 /// ```
-/// use tidewatch_dataflows::mutes::{Mute, Mutes, Version};
+/// use tidewatch_dataflows::mutes::{Mute, Mutes, Edition};
 /// use tidewatch_dataflows::{EventTime, Key};
 ///
 /// let at = |secs| EventTime::from_secs(secs).unwrap();
 /// let key = vec![Some("web-1".into())];
 /// let mute = Mute { key, detector: None, from: at(10), to: at(20), reason: "update".into() };
 /// let mut mutes = Mutes::default();
-/// mutes.add(Version { from: EventTime::MIN, value: vec![mute] });
+/// mutes.add(Edition { from: EventTime::MIN, value: vec![mute] });
 /// let web = Key::new("web-1");
 /// assert_eq!(None, mutes.muted(&web, "slow", at(9)));
 /// assert_eq!(Some(("update", at(20))), mutes.muted(&web, "slow", at(10)));
-/// // A later version may take it away.
-/// mutes.add(Version { from: at(15), value: vec![] });
+/// // A later edition may take it away.
+/// mutes.add(Edition { from: at(15), value: vec![] });
 /// assert_eq!(Some(("update", at(15))), mutes.muted(&web, "slow", at(10)));
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Mutes(BTreeMap<EventTime, Vec<Mute>>);
 
 impl Mutes {
-    /// Adds a version; of two that are in force from the same time on, the one that is added last holds.
-    pub fn add(&mut self, version: Version<Vec<Mute>>) {
-        self.0.insert(version.from, version.value);
+    /// Adds an edition; of two that are in force from the same time on, the one that is added last holds.
+    pub fn add(&mut self, edition: Edition<Vec<Mute>>) {
+        self.0.insert(edition.from, edition.value);
     }
 
     /// Forgets what is no longer in force at `time`.
@@ -103,10 +103,10 @@ impl Mutes {
 
     /// The entries in force at a time, and until when they are.
     fn at(&self, time: EventTime) -> (impl Iterator<Item = &Mute>, EventTime) {
-        let version = self.0.range(..=time).next_back();
+        let edition = self.0.range(..=time).next_back();
         let after = self.0.range((std::ops::Bound::Excluded(time), std::ops::Bound::Unbounded)).next();
         let end = after.map_or(EventTime::MAX, |(from, _)| *from);
-        (version.into_iter().flat_map(|(_, mutes)| mutes), end)
+        (edition.into_iter().flat_map(|(_, mutes)| mutes), end)
     }
 }
 
@@ -132,27 +132,27 @@ mod tests {
         })
     }
 
-    /// Whether they are muted: what the version in force says.
-    fn muted_slow(versions: &[Version<Vec<Mute>>], key: &Key, detector: &str, time: EventTime) -> bool {
+    /// Whether they are muted: what the edition in force says.
+    fn muted_slow(editions: &[Edition<Vec<Mute>>], key: &Key, detector: &str, time: EventTime) -> bool {
         let newest =
-            versions.iter().filter(|version| version.from <= time).max_by_key(|version| version.from);
-        newest.is_some_and(|version| version.value.iter().any(|mute| mute.covers(key, detector, time)))
+            editions.iter().filter(|edition| edition.from <= time).max_by_key(|edition| edition.from);
+        newest.is_some_and(|edition| edition.value.iter().any(|mute| mute.covers(key, detector, time)))
     }
 
     proptest! {
         #[test]
-        fn what_is_muted_is_so_until_the_first_instant_at_which_no_version_in_force_says_so(
-            versions in prop::collection::btree_map(0i64..30, prop::collection::vec(mute(), 0..4), 0..4),
+        fn what_is_muted_is_so_until_the_first_instant_at_which_no_edition_in_force_says_so(
+            editions in prop::collection::btree_map(0i64..30, prop::collection::vec(mute(), 0..4), 0..4),
             (one, other) in (prop::sample::select(vec!["a", "b"]), prop::sample::select(vec!["a", "b"])),
             detector in prop::sample::select(vec!["d", "e"]), forgotten in 0i64..40,
         ) {
-            let versions = versions.into_iter().map(|(from, value)| Version { from: at(from), value });
-            let versions: Vec<_> = versions.collect();
+            let editions = editions.into_iter().map(|(from, value)| Edition { from: at(from), value });
+            let editions: Vec<_> = editions.collect();
             let mut mutes = Mutes::default();
-            versions.iter().cloned().for_each(|version| mutes.add(version));
+            editions.iter().cloned().for_each(|edition| mutes.add(edition));
             mutes.forget(at(forgotten));
             let key = Key::from_parts([one, other]);
-            let is_muted = |secs| muted_slow(&versions, &key, detector, at(secs));
+            let is_muted = |secs| muted_slow(&editions, &key, detector, at(secs));
             for secs in forgotten..40 {
                 let muted = mutes.muted(&key, detector, at(secs));
                 prop_assert_eq!(is_muted(secs), muted.is_some(), "at {}", secs);

@@ -9,6 +9,7 @@ use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::store::{Epoch, Log, Store};
 use tidewatch_connectors::task::{inbox, Inbox, Next, Task};
 use tidewatch_connectors::{Control, Decision, Error, Journal, Kept};
+use tidewatch_dataflows::mutes::Edition;
 use tidewatch_dataflows::state::Changes;
 use tidewatch_dataflows::{EventTime, PartitionId};
 use tracing::info;
@@ -26,12 +27,15 @@ pub(super) struct Shared {
     epoch: Epoch,
     /// What earlier runs have decided.
     decisions: BTreeMap<PartitionId, Vec<Decision>>,
+    /// The reference data that earlier runs have taken up.
+    editions: Vec<Edition<String>>,
     outbox: Mutex<Sender<Note>>,
 }
 
 /// Something to write into the log.
 pub(super) enum Note {
     Decide(Decision, Kept),
+    Refer(Edition<String>, Kept),
     Commit {
         boundary: EventTime,
         positions: Vec<Position>,
@@ -60,6 +64,7 @@ impl Keeper {
     pub(crate) fn start(scribe: Scribe, decisions: Vec<Decision>, control: &Control) -> Result<Self, Error> {
         let (outbox, notes) = inbox();
         let (store, epoch, workers) = (scribe.store.clone(), scribe.epoch, scribe.workers);
+        let editions = scribe.editions.clone();
         let (written, manifests) = inbox();
         control.spawn("log", Writing { scribe, notes, written })?;
         let mut by_partition = BTreeMap::<_, Vec<_>>::new();
@@ -67,7 +72,7 @@ impl Keeper {
             by_partition.entry(decision.partition).or_default().push(decision);
         }
         let decisions = by_partition;
-        let shared = Shared { store: store.clone(), epoch, decisions, outbox: Mutex::new(outbox) };
+        let shared = Shared { store: store.clone(), epoch, decisions, editions, outbox: Mutex::new(outbox) };
         let keeper = Self(Arc::new(shared));
         // It must not keep alive what it waits for.
         let weak = Arc::downgrade(&keeper.0);
@@ -107,6 +112,16 @@ impl Journal for Keeper {
     fn decisions(&self, partition: PartitionId) -> Vec<Decision> {
         self.0.decisions.get(&partition).cloned().unwrap_or_default()
     }
+
+    fn refer(&self, edition: &Edition<String>) -> Result<Kept, Error> {
+        let kept = Kept::default();
+        self.0.write(Note::Refer(edition.clone(), kept.clone()));
+        Ok(kept)
+    }
+
+    fn editions(&self) -> Vec<Edition<String>> {
+        self.0.editions.clone()
+    }
 }
 
 /// Writes into the log of a job for one process.
@@ -120,11 +135,20 @@ pub(crate) struct Scribe {
     pub(crate) workers: usize,
     /// What state at the last boundary consists of.
     pub(crate) objects: Vec<ObjectRef>,
+    /// The reference data that is in force there, and later on, in the order of time.
+    pub(crate) editions: Vec<Edition<String>>,
 }
 
 impl Scribe {
     fn decide(&mut self, decisions: Vec<Decision>) -> Result<(), Error> {
         self.log.append(self.epoch, &Body::Decisions(decisions).encode())?;
+        Ok(())
+    }
+
+    fn refer(&mut self, edition: Edition<String>) -> Result<(), Error> {
+        let body = Body::Referred(edition.clone()).encode();
+        self.log.append(self.epoch, &body)?;
+        self.editions.push(edition);
         Ok(())
     }
 
@@ -139,6 +163,9 @@ impl Scribe {
             (keys + object.keys + object.evicted, bytes + object.bytes)
         });
         self.objects.extend(objects);
+        let in_force =
+            self.editions.iter().map(|edition| edition.from).filter(|from| *from <= boundary).max();
+        self.editions.retain(|edition| Some(edition.from) >= in_force);
         let manifest = Manifest {
             boundary,
             epoch: self.epoch,
@@ -147,6 +174,7 @@ impl Scribe {
             workers: self.workers as u32,
             partitions,
             objects: self.objects.clone(),
+            editions: self.editions.clone(),
         };
         self.log.append(self.epoch, &Body::Manifest(manifest).encode())?;
         info!(%boundary, keys, bytes, "committed checkpoint");
@@ -179,6 +207,10 @@ impl Task for Writing {
                     self.scribe.commit(boundary, positions, objects, is_savepoint)?;
                     // What looks after the store may have ended, in haste.
                     let _ = self.written.send(());
+                    decided.push(kept);
+                }
+                Some(Note::Refer(edition, kept)) => {
+                    self.scribe.refer(edition)?;
                     decided.push(kept);
                 }
                 Some(Note::Replace(plan, merged)) => {

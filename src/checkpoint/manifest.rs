@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::store::{Entry, Epoch};
 use tidewatch_connectors::{Decision, Error};
+use tidewatch_dataflows::mutes::Edition;
 use tidewatch_dataflows::{EventTime, PartitionId};
 
 use super::ObjectRef;
 use crate::recovery::{Plan, Reach};
 
 /// The version that is written, and the only one that is read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// What an entry of the job's log says: the format version (a byte), and this as postcard writes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,8 @@ pub enum Body {
     },
     /// The run goes on from here.
     Resumed(Plan),
+    /// Reference data is in force from a time on.
+    Referred(Edition<String>),
 }
 
 /// Who has started a run.
@@ -66,6 +69,8 @@ pub struct Manifest {
     pub partitions: Vec<Position>,
     /// What the state consists of, in the order of boundaries.
     pub objects: Vec<ObjectRef>,
+    /// The reference data that is in force there, and later on.
+    pub editions: Vec<Edition<String>>,
 }
 
 impl Began {
@@ -144,6 +149,7 @@ mod tests {
             checksum: u64::MAX,
             boundary: EventTime::from_micros(2),
         };
+        let edition = Edition { from: EventTime::from_micros(3), value: "from,to".to_owned() };
         let manifest = Manifest {
             boundary: EventTime::from_micros(2),
             epoch: Epoch(4),
@@ -152,6 +158,7 @@ mod tests {
             workers: 2,
             partitions: vec![position.clone()],
             objects: vec![object],
+            editions: vec![edition.clone()],
         };
         let began = Began { hash: 9, version: "0.1.0".to_owned(), host: "a".to_owned(), process: 1, run: 3 };
         let decision = Decision {
@@ -164,13 +171,14 @@ mod tests {
             Body::Decisions(vec![decision]),
             Body::Joined(vec![position]),
             Body::Manifest(manifest),
+            Body::Referred(edition),
         ] {
             let entry = |body| Entry { number: 3, epoch: Epoch(4), body };
             let mut encoded = body.encode();
             assert_eq!(body, Body::decode(&entry(encoded.clone())).unwrap());
-            encoded[0] = 2;
+            encoded[0] = 1;
             let said = Body::decode(&entry(encoded)).unwrap_err().to_string();
-            let expected = "entry 3 of the job's log is damaged: it has format version 2, but this build reads version 1";
+            let expected = "entry 3 of the job's log is damaged: it has format version 1, but this build reads version 2";
             assert_eq!(expected, said);
             assert!(Body::decode(&entry(Vec::new())).is_err());
         }

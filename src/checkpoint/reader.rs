@@ -123,6 +123,7 @@ mod tests {
                 workers: 1,
                 partitions: Vec::new(),
                 objects: objects.clone(),
+                editions: Vec::new(),
             };
             log.append(Epoch(1), &Body::Manifest(manifest).encode()).unwrap();
         }

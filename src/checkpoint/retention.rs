@@ -107,6 +107,11 @@ fn subsumes(manifest: &Manifest, body: &Body) -> bool {
         Body::Joined(positions) => {
             positions.iter().all(|joined| manifest.position(joined.partition()).is_some())
         }
+        // One that came when the manifest was written is not in it; one that another one has followed before the boundary need not be.
+        Body::Referred(edition) => manifest
+            .editions
+            .iter()
+            .any(|known| known == edition || (edition.from < known.from && known.from <= manifest.boundary)),
         // At the offset from which a partition is read on, decisions may have been taken after the manifest looked.
         Body::Decisions(decisions) => decisions.iter().all(|decision| {
             manifest.position(decision.partition).is_some_and(|position| {

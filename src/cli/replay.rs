@@ -118,9 +118,10 @@ impl Replay {
     }
 
     fn outputs(&self, replay: &Replayed) -> Result<Arc<Outputs>, Error> {
-        if self.stream.contains(&Stream::Incidents) && replay.job().file().alerts.is_none() {
-            let file = &replay.job().file().path;
-            return Err(Error::Usage(format!("--stream incidents: {file} has no [alerts]")));
+        let file = replay.job().file();
+        let lacking = self.stream.iter().find_map(|stream| Some((stream.name(), file.lacks(*stream)?)));
+        if let Some((stream, table)) = lacking {
+            return Err(Error::Usage(format!("--stream {stream}: {} has no {table}", file.path)));
         }
         let mut streams: Vec<_> = self.stream.iter().map(|stream| (*stream, SinkFormat::Json)).collect();
         let Some(folder) = &self.out else {

@@ -39,6 +39,9 @@ impl PipelineFile {
         let mut sinks = self.sinks.iter().filter_map(SinkSpec::path);
         let what = match (source, sinks.find(|sink| is_at(sink))) {
             _ if is_at(&self.path) => "it is the pipeline file itself".to_owned(),
+            _ if self.mutes.as_ref().is_some_and(|mutes| is_at(&mutes.path)) => {
+                "it is the list of [mutes]".to_owned()
+            }
             (Some(source), _) => format!("it is among the files of source \"{}\"", source.name),
             (None, Some(sink)) => format!("it is the \"path\" of a sink, {sink:?}"),
             (None, None) => return Ok(()),

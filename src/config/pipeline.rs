@@ -7,11 +7,11 @@ use tidewatch_connectors::file::pattern;
 use super::item::Text;
 use super::near::list;
 use super::reader::{Checked, Reader, Reported};
-use super::sink::Placed;
+use super::sink::{Placed, Tables};
 use super::source::{self, Names};
 use super::spec::{LimitsSpec, PipelineFile};
 use super::table::Table;
-use super::{alerts, checkpoint, detect, limits, sink, step};
+use super::{alerts, checkpoint, detect, limits, mutes, sink, step};
 
 pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<PipelineFile> {
     let name = file.require("name", "what to call the pipeline").and_then(|item| item.text());
@@ -22,6 +22,7 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
     let limits = limits::read(&mut file);
     let checkpoint = checkpoint::read(&mut file);
     let alerts = file.take("alerts");
+    let mutes = mutes::read(&mut file);
     let at = file.at();
     let finished = file.finish();
 
@@ -44,7 +45,8 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
         Err(reported) => (Err(reported), Err(reported), Err(reported)),
     };
     let alerts = alerts.map(|item| alerts::read(&item, key.as_deref().map_err(|reported| *reported)));
-    let has_alerts = alerts.is_some();
+    let has = Tables { alerts: alerts.is_some(), mutes: !matches!(mutes, Ok(None)) };
+    read_from.extend(mutes.iter().flatten().map(|mutes| pattern::literal(&mutes.path)));
     let steps: Checked<Vec<_>> = steps.and_then(|tables| {
         tables.into_iter().map(|table| step::read(reader, table)).collect::<Vec<_>>().into_iter().collect()
     });
@@ -58,7 +60,7 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
         detects.into_iter().map(|(_, spec)| spec).collect()
     });
     let sinks: Checked<Vec<_>> = sinks.and_then(|tables| {
-        let sinks: Vec<_> = tables.into_iter().map(|table| sink::read(reader, table, has_alerts)).collect();
+        let sinks: Vec<_> = tables.into_iter().map(|table| sink::read(reader, table, has)).collect();
         let apart = apart(reader, &read_from, sinks.iter().flatten());
         let sinks = sinks.into_iter().map(|sink| sink.map(|(_, spec)| spec)).collect();
         apart.and(sinks)
@@ -71,6 +73,7 @@ pub(super) fn read(reader: &Reader<'_>, mut file: Table<'_>) -> Checked<Pipeline
         steps: steps?,
         detects: detects?,
         alerts: alerts.transpose()?,
+        mutes: mutes?,
         sinks: sinks?,
         limits: limits?,
         checkpoint: checkpoint?,
@@ -88,7 +91,8 @@ fn apart<'a>(
     for (at, spec) in sinks {
         let Some(path) = spec.path().map(Path::new) else { continue };
         if read_from.iter().any(|pattern| pattern::reads(pattern, path)) {
-            let message = "a [[source]] reads this file, which the sink would empty; write to another one";
+            let message =
+                "a [[source]] or [mutes] reads this file, which the sink would empty; write to another one";
             result = Err(reader.fault(*at, message));
         }
         let identity = pattern::identity(path);

@@ -13,12 +13,18 @@ const PLANNED: [&str; 1] = ["metrics"];
 /// A sink, and where its path is.
 pub(super) type Placed = (usize, SinkSpec);
 
-/// Reads a sink of a pipeline that says which alerts are one incident, if it `has_alerts`.
-pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, has_alerts: bool) -> Checked<Placed> {
+/// Which tables the pipeline has that streams need.
+#[derive(Clone, Copy)]
+pub(super) struct Tables {
+    pub(super) alerts: bool,
+    pub(super) mutes: bool,
+}
+
+/// Reads a sink of a pipeline that has these tables.
+pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, tables: Tables) -> Checked<Placed> {
     let at = table.at();
-    let stream = table
-        .require("stream", "what to write, as in \"anomalies\"")
-        .and_then(|item| stream(&item, has_alerts));
+    let stream =
+        table.require("stream", "what to write, as in \"anomalies\"").and_then(|item| stream(&item, tables));
     let connector = table.require("connector", "what writes it, as in \"file\"");
     let options = table.take("options");
     let format = table.take("format").map_or(Ok(SinkFormat::Json), |item| {
@@ -34,11 +40,15 @@ pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, has_alerts: bool) 
     Ok((place, SinkSpec { stream: stream?, connector: info.name.to_owned(), options, format: format? }))
 }
 
-fn stream(item: &Item<'_>, has_alerts: bool) -> Checked<Stream> {
+fn stream(item: &Item<'_>, tables: Tables) -> Checked<Stream> {
     let stream = item.text()?;
     let names = || Stream::ALL.into_iter().map(Stream::name);
     match Stream::ALL.into_iter().find(|known| known.name() == stream.text) {
-        Some(Stream::Incidents) if !has_alerts => {
+        Some(Stream::Muted) if !tables.mutes => {
+            let message = "stream \"muted\" needs a table [mutes] with \"path\": the list of who is muted";
+            return Err(item.fault(message));
+        }
+        Some(Stream::Incidents) if !tables.alerts => {
             let message = "stream \"incidents\" needs a table [alerts] with \"group_by\": which parts of a key make an incident";
             return Err(item.fault(message));
         }

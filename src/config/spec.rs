@@ -22,6 +22,8 @@ pub struct PipelineFile {
     pub detects: Vec<DetectSpec>,
     /// Which alerts are one incident, if that is wanted.
     pub alerts: Option<AlertsSpec>,
+    /// Which alerts nobody wants to hear of, if there are such.
+    pub mutes: Option<MutesSpec>,
     /// Where results go; if there is none, the anomalies go to standard output.
     pub sinks: Vec<SinkSpec>,
     /// What the pipeline may use.
@@ -34,6 +36,15 @@ impl PipelineFile {
     /// The names of key parts and values that the records of every source have.
     pub fn schema(&self) -> Schema {
         self.sources.first().map(SourceSpec::schema).unwrap_or_default()
+    }
+
+    /// The table that a stream needs and the pipeline does not have.
+    pub fn lacks(&self, stream: Stream) -> Option<&'static str> {
+        match stream {
+            Stream::Incidents if self.alerts.is_none() => Some("[alerts]"),
+            Stream::Muted if self.mutes.is_none() => Some("[mutes]"),
+            _ => None,
+        }
     }
 
     /// The names of what the events of a stream carry: the keys of incidents are labels.
@@ -221,6 +232,20 @@ impl AlertsSpec {
     pub const GAP: Span = Span::from_secs(300);
 }
 
+/// Which alerts nobody wants to hear of: `[mutes]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MutesSpec {
+    /// The file with the list.
+    pub path: String,
+    /// How often it is read again; zero if it is read at the start alone.
+    pub every: Span,
+}
+
+impl MutesSpec {
+    /// How often that is unless said otherwise.
+    pub const EVERY: Span = Span::from_secs(1);
+}
+
 /// A place for results: a `[[sink]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkSpec {
@@ -262,6 +287,8 @@ pub enum Stream {
     Alerts,
     /// The alerts before they are final, and what becomes of them.
     ProvisionalAlerts,
+    /// The alerts that are kept back because they are muted.
+    Muted,
     /// The alerts of several keys that belong together.
     Incidents,
     /// The records behind the watermark.
@@ -274,12 +301,13 @@ pub enum Stream {
 
 impl Stream {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Anomalies,
         Self::Verdicts,
         Self::Provisional,
         Self::Alerts,
         Self::ProvisionalAlerts,
+        Self::Muted,
         Self::Incidents,
         Self::Late,
         Self::DeadLetters,
@@ -294,6 +322,7 @@ impl Stream {
             Self::Provisional => "provisional",
             Self::Alerts => "alerts",
             Self::ProvisionalAlerts => "provisional_alerts",
+            Self::Muted => "muted",
             Self::Incidents => "incidents",
             Self::Late => "late",
             Self::DeadLetters => "dead_letters",
@@ -313,6 +342,7 @@ impl Stream {
             Self::Provisional => "provisional.v1",
             Self::Alerts => "alert.v1",
             Self::ProvisionalAlerts => "provisional_alert.v1",
+            Self::Muted => "muted.v1",
             Self::Incidents => "incident.v1",
             Self::Late | Self::DeadLetters => "rejected.v1",
             Self::Evictions => "eviction.v1",

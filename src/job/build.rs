@@ -1,12 +1,13 @@
 //! The dataflow of a job.
 
 use tidewatch_connectors::egress::{Announce, Output};
-use tidewatch_connectors::{Control, Ingested, Input};
-use tidewatch_dataflows::alerts::{Alert, Finding, Incident, Stage};
+use tidewatch_connectors::ingest::Rejected;
+use tidewatch_connectors::{Control, Ingested};
+use tidewatch_dataflows::alerts::{Alert, Finding, Incident, Muted, Stage};
 use tidewatch_dataflows::event::Revision;
-use tidewatch_dataflows::flow::Records;
+use tidewatch_dataflows::flow::{Records, Tally};
 use tidewatch_dataflows::logic::{DynLogic, Selection, Verdict};
-use tidewatch_dataflows::operators::{Correlate, Grouping, Keyed, KeyedStreams, Limits, Raise};
+use tidewatch_dataflows::operators::{Correlate, Grouping, Keyed, KeyedStreams, Limits, Mute, Raise};
 use tidewatch_dataflows::{pipelines, Emission, EventTime, Name, Record};
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::Inspect;
@@ -19,9 +20,27 @@ use crate::config::{PipelineFile, Stream};
 use crate::recovery::Recovered;
 use crate::Error;
 
-/// What keyed state gives, and incidents, if alerts are grouped.
-pub(super) type Found<'scope> =
-    (KeyedStreams<'scope, Finding>, Option<StreamVec<'scope, EventTime, Emission<Incident>>>);
+/// What the detections of a job find.
+pub(super) struct Found<'scope> {
+    pub(super) keyed: KeyedStreams<'scope, Finding>,
+    /// The alerts that are told.
+    pub(super) alerts: Findings<'scope, Alert>,
+    /// What is said of them before it is final.
+    pub(super) said: StreamVec<'scope, EventTime, Revision<Alert>>,
+    /// Those that are kept back, if any may be.
+    pub(super) muted: Option<Findings<'scope, Muted>>,
+    /// What alerts belong together, if they are grouped.
+    pub(super) incidents: Option<Findings<'scope, Incident>>,
+}
+
+impl<'scope> Found<'scope> {
+    /// What keyed state gives, with nothing muted or grouped.
+    pub(super) fn of(keyed: KeyedStreams<'scope, Finding>) -> Self {
+        let alerts = keyed.emitted.clone().flat_map(Emission::alert);
+        let said = narrow(&keyed.provisional, alert);
+        Self { keyed, alerts, said, muted: None, incidents: None }
+    }
+}
 
 impl Job {
     /// Builds it on one worker.
@@ -35,26 +54,22 @@ impl Job {
         let transactional = self.transactional();
         let mut wanted: Vec<_> = outputs.iter().map(|(stream, _)| *stream).collect();
         wanted.extend(transactional.streams());
-        if wanted.contains(&Stream::Incidents) && self.file().alerts.is_none() {
-            let path = &self.file().path;
-            return Err(Error::Usage(format!("{path}: incidents need a table [alerts] with \"group_by\"")));
+        let file = self.file();
+        if let Some((stream, table)) = wanted.iter().find_map(|stream| Some((stream, file.lacks(*stream)?))) {
+            let (path, stream) = (&file.path, stream.name());
+            return Err(Error::Usage(format!("{path}: the stream \"{stream}\" needs a table {table}")));
         }
         let logic = self.logic(wanted.contains(&Stream::Verdicts))?;
-        let ingest = |input: &Input| match recovered {
-            Some(recovered) => recovered.input(input).ingest(scope),
-            None => input.ingest(scope),
-        };
-        let ingested = self.0.inputs.iter().map(ingest).reduce(Ingested::concat);
+        let ingested =
+            self.recorded_inputs(recovered).map(|input| input.ingest(scope)).reduce(Ingested::concat);
         start.await_opened(&Control::current(), scope.index());
         let Some(Ingested { records, late, malformed }) = ingested else { return Ok(()) };
-        let (keyed, incidents) = self.find(records, logic, recovered, &wanted)?;
-        let (anomalies, verdicts, alerts) = counted(keyed.emitted);
-        let results =
-            Results { anomalies, verdicts, alerts, incidents, late, malformed, evicted: keyed.evicted };
+        let found = self.find(records, logic, recovered, &wanted)?;
+        let results = results(&found, late, malformed);
         for (stream, output) in outputs {
             match stream {
-                Stream::Provisional => narrow(&keyed.provisional, anomaly).announce(output),
-                Stream::ProvisionalAlerts => narrow(&keyed.provisional, alert).raise().announce(output),
+                Stream::Provisional => narrow(&found.keyed.provisional, anomaly).announce(output),
+                Stream::ProvisionalAlerts => found.said.clone().raise().announce(output),
                 _ => results.egress(stream, output),
             }
         }
@@ -77,16 +92,24 @@ impl Job {
         if let Some(recovered) = recovered {
             // State is the same whoever wants to see what.
             let grouped = (self.0.schema.key.len(), self.grouping());
-            return recovered.keyed(records, limits, eager, logic, grouped, &self.0.registry.observers);
+            let mutes = self.mutes(Some(recovered));
+            return recovered.find(records, limits, eager, logic, grouped, mutes, &self.0.registry.observers);
         }
         let keyed = match eager {
             Some(eager) => records.keyed_eagerly(limits, eager, logic),
             None => records.keyed_within(limits, logic),
         };
+        let mut found = Found::of(keyed);
+        if let Some(mutes) = self.mutes(None) {
+            let editions = mutes.refer(found.keyed.passed.clone())?;
+            let Found { alerts, said, .. } = &found;
+            let streams = alerts.clone().mute(said.clone(), editions, self.0.schema.key.len());
+            (found.alerts, found.muted, found.said) =
+                (streams.alerts, Some(streams.muted), streams.provisional);
+        }
         let grouping = self.grouping().filter(|_| wanted.contains(&Stream::Incidents));
-        let alerts = || keyed.emitted.clone().flat_map(Emission::alert);
-        let incidents = grouping.map(|grouping| alerts().correlate(grouping));
-        Ok((keyed, incidents))
+        found.incidents = grouping.map(|grouping| found.alerts.clone().correlate(grouping));
+        Ok(found)
     }
 
     /// Which alerts are one incident, if that is wanted.
@@ -138,20 +161,43 @@ impl Job {
 
 type Findings<'scope, O> = StreamVec<'scope, EventTime, Emission<O>>;
 
-/// The anomalies, all verdicts, and the alerts among what was found; anomalies and alerts are counted.
-fn counted(
-    found: Findings<'_, Finding>,
-) -> (Findings<'_, Verdict>, Findings<'_, Verdict>, Findings<'_, Alert>) {
-    let tally = Control::current().tally().clone();
-    let verdicts = found.clone().flat_map(Emission::verdict);
+/// What was found, for good; anomalies and alerts are counted.
+fn results<'scope>(
+    found: &Found<'scope>,
+    late: StreamVec<'scope, EventTime, Rejected>,
+    malformed: StreamVec<'scope, EventTime, Rejected>,
+) -> Results<'scope> {
+    let verdicts = found.keyed.emitted.clone().flat_map(Emission::verdict);
     let anomalies = verdicts.clone().filter(|emission| emission.value.anomalous);
-    let anomalies = anomalies.inspect({
-        let tally = tally.clone();
-        move |_| tally.anomalies.add(1)
-    });
-    let alerts = found.flat_map(Emission::alert);
-    let alerts = alerts.inspect(move |alert| tally.alerts.add(u64::from(alert.value.stage == Stage::Opened)));
-    (anomalies, verdicts, alerts)
+    let counting = |count: fn(&Tally)| {
+        let tally = Control::current().tally().clone();
+        move || count(&tally)
+    };
+    let anomaly = counting(|tally| tally.anomalies.add(1));
+    let alert = counting(|tally| tally.alerts.add(1));
+    let mute = counting(|tally| tally.muted.add(1));
+    let opens = |alert: &Alert| alert.stage == Stage::Opened;
+    let muted = found.muted.clone();
+    Results {
+        anomalies: anomalies.inspect(move |_| anomaly()),
+        verdicts,
+        alerts: found.alerts.clone().inspect(move |event| {
+            if opens(&event.value) {
+                alert()
+            }
+        }),
+        muted: muted.map(|muted| {
+            muted.inspect(move |event| {
+                if opens(&event.value.alert) {
+                    mute()
+                }
+            })
+        }),
+        incidents: found.incidents.clone(),
+        late,
+        malformed,
+        evicted: found.keyed.evicted.clone(),
+    }
 }
 
 /// What is said provisionally of what `read` makes something of.

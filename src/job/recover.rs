@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tidewatch_connectors::{Control, Input};
+use tidewatch_connectors::{Control, Input, Reference};
 use tidewatch_dataflows::alerts::Finding;
 use tidewatch_dataflows::flow::Records;
 use tidewatch_dataflows::logic::DynLogic;
-use tidewatch_dataflows::operators::keyed::{Durable, Take};
+use tidewatch_dataflows::mutes::Mute as Entry;
+use tidewatch_dataflows::operators::keyed::{Durable, Restore, Take};
 use tidewatch_dataflows::operators::{
-    label_kept_as, ArrangeStates, Correlate, Correlated, Eager, Grouping, Keyed, Limits,
+    ArrangeStates, Beside, Correlate, Eager, Grouping, KeptAs, Keyed, Limits, Mute,
 };
 use tidewatch_dataflows::state::Version;
-use tidewatch_dataflows::{state, Emission, Key, Record};
-use timely::dataflow::operators::vec::Map;
+use tidewatch_dataflows::{state, Key, Record};
 use timely::dataflow::operators::Probe;
 use tracing::info;
 
@@ -51,74 +51,110 @@ impl Recovered {
         input.clone().resume(self.resume.clone()).journal(Arc::new(self.keeper.clone()))
     }
 
-    /// Keyed state that goes on, and survives; with incidents, if alerts are grouped by some of the `parts` of keys.
-    pub(super) fn keyed<'scope>(
+    /// What is found by keyed state that goes on, and survives, and by what is beside it: of keys with so many `parts`.
+    #[allow(clippy::too_many_arguments, reason = "all that a job consists of")]
+    pub(super) fn find<'scope>(
         &self,
         records: Records<'scope>,
         limits: Limits,
         eager: Option<Eager>,
         logic: DynLogic<Record, Finding>,
         (parts, grouping): (usize, Option<Grouping>),
+        mutes: Option<Reference<Vec<Entry>>>,
         observers: &[Arc<Observe>],
     ) -> Result<Found<'scope>, Error> {
         let scope = records.rows.scope();
-        let (worker, start) = (scope.index(), Instant::now());
-        let groups = KeyGroups::of_worker(worker, scope.peers());
-        let kept = |checkpoint: &Checkpoint| groups.iter().map(|group| checkpoint.group(group)).collect();
-        let kept: Vec<Merged> = self.checkpoint.as_ref().map_or(Ok(Vec::new()), kept)?;
-        let label = |key: &str| label_kept_as(key, parts);
-        let versions = |kept: &Merged| -> Vec<_> {
-            let of_key = kept.live().filter(|change| label(change.key).is_none());
-            let version =
-                |Change { key, version, last, state }| (Key::new(key), Version::new(version, last, state));
-            of_key.map(version).collect()
-        };
-        let labels = |kept: &Merged| -> Vec<_> {
-            let label = |change: Change<'_>| Some((label(change.key)?, change.state?.to_vec()));
-            kept.live().filter_map(label).collect()
-        };
-        let labels = kept.iter().flat_map(labels).collect();
-        let restored = (!observers.is_empty()).then(|| kept.iter().flat_map(versions).collect());
-        let restore = Box::new(move |take: &mut Take<'_>| {
-            let mut keys = 0_u64;
-            let live = kept.iter().flat_map(Merged::live);
-            for Change { key, last, state, .. } in
-                live.filter(|change| label_kept_as(change.key, parts).is_none())
-            {
-                take(state::Change { key, last, state })?;
-                keys += 1;
-            }
-            if !kept.is_empty() {
-                info!(worker, keys, elapsed_ms = start.elapsed().as_millis() as u64, "restored");
-            }
-            Ok(())
-        });
+        let kept = self.kept(scope.index(), scope.peers(), parts)?;
+        let restored = (!observers.is_empty()).then(|| kept.versions());
+        let (labels, muted) = (kept.beside(KeptAs::label), kept.beside(KeptAs::muted));
         let (ticker, boundaries) = Ticker::new(scope);
         let announced = boundaries.clone();
-        let durable = Durable { boundaries, boundary: self.boundary, restore };
-        let keyed = records.keyed_durably(limits, eager, durable, logic)?;
+        let durable = Durable { boundaries, boundary: self.boundary, restore: kept.restore() };
+        let mut found = Found::of(records.keyed_durably(limits, eager, durable, logic)?);
         let (control, commits) = (Control::current(), Commits::from(self.boundary));
         // What state stands at is the same on all workers only once all have come there.
-        let (probe, _) = keyed.emitted.clone().probe();
+        let (probe, _) = found.keyed.emitted.clone().probe();
         Control::await_probe(probe);
         control.want_saved();
-        let (changes, incidents) = match grouping {
-            Some(grouping) => {
-                let changes = keyed.changes.clone();
-                let correlated =
-                    Correlated { boundaries: announced, changes, boundary: self.boundary, restored: labels };
-                let alerts = keyed.emitted.clone().flat_map(Emission::alert);
-                let (incidents, changes) = alerts.correlate_durably(grouping, correlated)?;
-                (changes, Some(incidents))
-            }
-            None => (keyed.changes.clone(), None),
-        };
-        ticker.follow(keyed.passed.clone(), self.every, self.boundary, commits.clone());
-        persist(changes, &self.keeper, commits);
+        let changes = found.keyed.changes.clone();
+        let mut beside = Beside { boundaries: announced, changes, boundary: self.boundary };
+        if let Some(mutes) = mutes {
+            let editions = mutes.refer(found.keyed.passed.clone())?;
+            let Found { alerts, said, .. } = &found;
+            let streams =
+                alerts.clone().mute_durably(said.clone(), editions, parts, beside.clone(), muted)?;
+            (found.alerts, found.muted, found.said) =
+                (streams.alerts, Some(streams.muted), streams.provisional);
+            beside.changes = streams.changes;
+        }
+        if let Some(grouping) = grouping {
+            let alerts = found.alerts.clone();
+            let (incidents, changes) = alerts.correlate_durably(grouping, beside.clone(), labels)?;
+            found.incidents = Some(incidents);
+            beside.changes = changes;
+        }
+        ticker.follow(found.keyed.passed.clone(), self.every, self.boundary, commits.clone());
+        persist(beside.changes, &self.keeper, commits);
         if let Some(restored) = restored {
-            let states = keyed.changes.clone().arrange_states(restored);
+            let states = found.keyed.changes.clone().arrange_states(restored);
             observers.iter().for_each(|observe| observe(states.clone()));
         }
-        Ok((keyed, incidents))
+        Ok(found)
+    }
+
+    /// What was kept of the keys and of what is beside them that a worker owns.
+    fn kept(&self, worker: usize, peers: usize, parts: usize) -> Result<Kept, Error> {
+        let groups = KeyGroups::of_worker(worker, peers);
+        let kept = |checkpoint: &Checkpoint| groups.iter().map(|group| checkpoint.group(group)).collect();
+        let groups = self.checkpoint.as_ref().map_or(Ok(Vec::new()), kept)?;
+        Ok(Kept { groups, parts, worker, since: Instant::now() })
+    }
+}
+
+/// What was kept for a worker.
+struct Kept {
+    groups: Vec<Merged>,
+    /// How many parts a key has.
+    parts: usize,
+    worker: usize,
+    since: Instant,
+}
+
+impl Kept {
+    fn live(&self) -> impl Iterator<Item = Change<'_>> {
+        self.groups.iter().flat_map(Merged::live)
+    }
+
+    /// The states of keys, with their versions.
+    fn versions(&self) -> Vec<(Key, Version)> {
+        let of_keys = self.live().filter(|change| KeptAs::of(change.key, self.parts) == KeptAs::Key);
+        let version =
+            |Change { key, version, last, state }| (Key::new(key), Version::new(version, last, state));
+        of_keys.map(version).collect()
+    }
+
+    /// The states of what `named` names.
+    fn beside(&self, named: fn(KeptAs) -> Option<Key>) -> Vec<(Key, Vec<u8>)> {
+        let state =
+            |change: Change<'_>| Some((named(KeptAs::of(change.key, self.parts))?, change.state?.to_vec()));
+        self.live().filter_map(state).collect()
+    }
+
+    /// Gives keyed state what is its own.
+    fn restore(self) -> Box<Restore> {
+        Box::new(move |take: &mut Take<'_>| {
+            let mut keys = 0_u64;
+            for Change { key, last, state, .. } in self.live() {
+                if KeptAs::of(key, self.parts) == KeptAs::Key {
+                    take(state::Change { key, last, state })?;
+                    keys += 1;
+                }
+            }
+            if !self.groups.is_empty() {
+                let (worker, elapsed_ms) = (self.worker, self.since.elapsed().as_millis() as u64);
+                info!(worker, keys, elapsed_ms, "restored");
+            }
+            Ok(())
+        })
     }
 }

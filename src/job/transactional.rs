@@ -7,7 +7,7 @@ use tidewatch_connectors::format::{CsvEncoder, Encoder, JsonEncoder, TableEncode
 use tidewatch_connectors::ingest::Rejected;
 use tidewatch_connectors::store::within;
 use tidewatch_connectors::{Schema, Store, TransactionalSink};
-use tidewatch_dataflows::alerts::{Alert, Incident};
+use tidewatch_dataflows::alerts::{Alert, Incident, Muted};
 use tidewatch_dataflows::logic::Verdict;
 use tidewatch_dataflows::params::Value;
 use tidewatch_dataflows::{Emission, EventTime, KeyEvent};
@@ -19,11 +19,16 @@ use crate::config::{PipelineFile, SinkFormat, SinkSpec, Stream};
 use crate::registry::{SinkContext, Transactional};
 use crate::Error;
 
+const WITH_MUTES: &str = "a sink of muted alerts is refused without [mutes]";
+const WITH_ALERTS: &str = "a sink of incidents is refused without [alerts]";
+
 /// What a pipeline has found out, for good.
 pub(super) struct Results<'scope> {
     pub(super) anomalies: StreamVec<'scope, EventTime, Emission<Verdict>>,
     pub(super) verdicts: StreamVec<'scope, EventTime, Emission<Verdict>>,
     pub(super) alerts: StreamVec<'scope, EventTime, Emission<Alert>>,
+    /// If any may be muted.
+    pub(super) muted: Option<StreamVec<'scope, EventTime, Emission<Muted>>>,
     /// If alerts are grouped.
     pub(super) incidents: Option<StreamVec<'scope, EventTime, Emission<Incident>>>,
     pub(super) late: StreamVec<'scope, EventTime, Rejected>,
@@ -38,11 +43,8 @@ impl Results<'_> {
             Stream::Anomalies => self.anomalies.clone().egress(output),
             Stream::Verdicts => self.verdicts.clone().egress(output),
             Stream::Alerts => self.alerts.clone().egress(output),
-            Stream::Incidents => {
-                let incidents =
-                    self.incidents.clone().expect("a sink of incidents is refused without [alerts]");
-                incidents.egress(output);
-            }
+            Stream::Muted => self.muted.clone().expect(WITH_MUTES).egress(output),
+            Stream::Incidents => self.incidents.clone().expect(WITH_ALERTS).egress(output),
             Stream::Late => self.late.clone().egress(output),
             Stream::DeadLetters => self.malformed.clone().egress(output),
             Stream::Evictions => self.evicted.clone().egress(output),
@@ -66,11 +68,8 @@ impl Results<'_> {
             Stream::Anomalies => self.anomalies.clone().commit(committer, encoder),
             Stream::Verdicts => self.verdicts.clone().commit(committer, encoder),
             Stream::Alerts => self.alerts.clone().commit(committer, encoder),
-            Stream::Incidents => {
-                let incidents =
-                    self.incidents.clone().expect("a sink of incidents is refused without [alerts]");
-                incidents.commit(committer, encoder);
-            }
+            Stream::Muted => self.muted.clone().expect(WITH_MUTES).commit(committer, encoder),
+            Stream::Incidents => self.incidents.clone().expect(WITH_ALERTS).commit(committer, encoder),
             Stream::Late => self.late.clone().commit(committer, encoder),
             Stream::DeadLetters => self.malformed.clone().commit(committer, encoder),
             Stream::Evictions => self.evicted.clone().commit(committer, encoder),

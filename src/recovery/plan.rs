@@ -1,10 +1,13 @@
 //! Where a run goes on, as it follows from the log and from what the sinks have committed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tidewatch_connectors::control::Rule;
 use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::store::Entry;
 use tidewatch_connectors::{Control, Decision, Progress};
+use tidewatch_dataflows::mutes::Edition;
 use tidewatch_dataflows::EventTime;
 
 use crate::checkpoint::{Body, Manifest};
@@ -123,6 +126,18 @@ pub(super) fn decisions(log: &[(Entry, Body)]) -> Vec<Decision> {
         _ => None,
     });
     decided.flatten().copied().collect()
+}
+
+/// The reference data that is in force where a run goes on, and later on, in the order of time. Of what is in force from the same time
+/// on, what was taken up last holds.
+pub(super) fn editions(manifest: Option<&Manifest>, log: &[(Entry, Body)]) -> Vec<Edition<String>> {
+    let kept = manifest.into_iter().flat_map(|manifest| &manifest.editions);
+    let taken = log.iter().filter_map(|(_, body)| match body {
+        Body::Referred(edition) => Some(edition),
+        _ => None,
+    });
+    let editions: BTreeMap<_, _> = kept.chain(taken).map(|edition| (edition.from, &edition.value)).collect();
+    editions.into_iter().map(|(from, value)| Edition { from, value: value.clone() }).collect()
 }
 
 /// Refuses to go on where another pipeline stood, unless that has stopped for this one: at a boundary before which everything is

@@ -52,6 +52,7 @@ fn checkpointed() -> (TempDir, String, Vec<ObjectRef>) {
             workers: 1,
             partitions: vec![position],
             objects: objects.clone(),
+            editions: Vec::new(),
         };
         log.append(epoch, &Body::Manifest(manifest).encode()).expect("there is room for it");
     }

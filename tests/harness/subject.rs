@@ -117,6 +117,8 @@ impl Subject for Pipeline {
         let streams = STREAMS.into_iter().take(if setting.alone { 1 } else { STREAMS.len() });
         let grouped = job.file().alerts.is_some() && !setting.alone;
         let streams = streams.chain(grouped.then_some(("incidents", Stream::Incidents)));
+        let muted = job.file().mutes.is_some() && !setting.alone;
+        let streams = streams.chain(muted.then_some(("muted", Stream::Muted)));
         let streams: Vec<_> =
             streams.chain(PROVISIONAL.into_iter().filter(|_| setting.eager.is_some())).collect();
         let sinks = Sinks::new(&streams.iter().map(|(name, _)| *name).collect::<Vec<_>>());

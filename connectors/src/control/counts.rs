@@ -80,6 +80,8 @@ pub struct Totals {
     pub anomalies: u64,
     /// Alerts that have opened.
     pub alerts: u64,
+    /// Alerts that have opened and were kept back, because they were muted.
+    pub muted: u64,
     /// The earliest and the latest event time.
     pub span: Option<(EventTime, EventTime)>,
 }
@@ -98,6 +100,7 @@ impl Totals {
             evicted: tally.evicted.get(),
             anomalies: tally.anomalies.get(),
             alerts: tally.alerts.get(),
+            muted: tally.muted.get(),
             span: counts.span(),
         }
     }
@@ -120,6 +123,7 @@ impl Totals {
             evicted: self.evicted + other.evicted,
             anomalies: self.anomalies + other.anomalies,
             alerts: self.alerts + other.alerts,
+            muted: self.muted + other.muted,
             span,
         }
     }

@@ -48,6 +48,10 @@ pub enum Rule {
     JoinsAreDurable,
     /// Nothing joins after a shard has committed the end.
     NoJoinAfterEnd,
+    /// An edition of reference data is in force once it is in the log.
+    EditionsAreDurable,
+    /// No edition of reference data is in force from before the floor on that an earlier run has not taken up.
+    EditionsAtFloor,
     /// Checkpoints are kept back to the newest that all shards have passed.
     CheckpointsAreKept,
     /// Entries are kept that say something that a kept checkpoint does not.
@@ -56,7 +60,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::EntriesAreNew,
         Self::LogEndsEarlierRuns,
         Self::FencedBeforeProgressIsRead,
@@ -76,6 +80,8 @@ impl Rule {
         Self::JoinsAtFloor,
         Self::JoinsAreDurable,
         Self::NoJoinAfterEnd,
+        Self::EditionsAreDurable,
+        Self::EditionsAtFloor,
         Self::CheckpointsAreKept,
         Self::EntriesAreKept,
     ];

@@ -16,7 +16,7 @@ use super::parts::Part;
 use super::tap::{TapJournal, TapSource};
 use super::writer::Writer;
 use super::MAX_RECORDS;
-use crate::{lock, Control, Decision, Error, Input};
+use crate::{lock, Control, Decision, Error, Input, Journal};
 
 /// How many batches may wait to be compressed and written; then sources wait.
 const QUEUE: usize = 4;
@@ -76,6 +76,8 @@ pub(super) struct Pending {
     decisions: Vec<Decision>,
     /// Since when there has been something.
     pub(super) since: Option<Instant>,
+    /// How many records it has had before.
+    taken: u64,
     /// How much it may hold, now that there are so many others.
     pub(super) limit: usize,
 }
@@ -108,8 +110,14 @@ impl Pending {
         }
     }
 
+    /// The number of the record that comes next, of all.
+    pub(super) fn following(&self) -> u64 {
+        self.taken + self.gathered.len() as u64
+    }
+
     fn take(&mut self) -> Box<Batch> {
         self.since = None;
+        self.taken = self.following();
         let described = (!self.is_described).then(|| self.described.clone());
         self.is_described = true;
         Box::new(Batch {
@@ -147,6 +155,7 @@ impl Shared {
             gathered: Gathered::default(),
             decisions: Vec::new(),
             since: None,
+            taken: 0,
             limit: 0,
         }));
         pending.insert(id, opened.clone());
@@ -243,9 +252,14 @@ impl Recorder {
     pub fn record(&self, input: Input, fingerprint: u64) -> Input {
         let shared = self.shared.clone();
         input.behind(|input| {
-            let source = TapSource::new(shared.clone(), input, fingerprint);
-            (Arc::new(source), Arc::new(TapJournal::new(shared, input.keeper().clone())))
+            let source = TapSource::new(shared, input, fingerprint);
+            (Arc::new(source), self.journal(input.keeper().clone()))
         })
+    }
+
+    /// The same journal, whose decisions are recorded as they are taken, and the editions of reference data as they are taken up.
+    pub fn journal(&self, journal: Arc<dyn Journal>) -> Arc<dyn Journal> {
+        Arc::new(TapJournal::new(self.shared.clone(), journal))
     }
 
     /// Writes what is left, and the index.

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use tidewatch_dataflows::mutes::Edition;
 use tidewatch_dataflows::record::KeyText;
 use tidewatch_dataflows::{EventTime, KeyId, Offset, PartitionId};
 use timely::scheduling::SyncActivator;
@@ -261,7 +262,7 @@ impl Intake for TapIntake<'_> {
     }
 }
 
-/// A journal whose decisions are recorded, those of earlier runs too.
+/// A journal of which all is recorded, what is of earlier runs too.
 pub(super) struct TapJournal {
     shared: Arc<Shared>,
     inner: Arc<dyn Journal>,
@@ -290,5 +291,18 @@ impl Journal for TapJournal {
         let decisions = self.inner.decisions(partition);
         decisions.iter().for_each(|decision| self.note(*decision));
         decisions
+    }
+
+    fn refer(&self, edition: &Edition<String>) -> Result<Kept, Error> {
+        let kept = self.inner.refer(edition)?;
+        self.shared.refer(edition)?;
+        Ok(kept)
+    }
+
+    fn editions(&self) -> Vec<Edition<String>> {
+        let editions = self.inner.editions();
+        // If nothing can be written, readers hear of it.
+        editions.iter().for_each(|edition| drop(self.shared.refer(edition)));
+        editions
     }
 }

@@ -36,4 +36,6 @@ pub struct Tally {
     pub anomalies: Counter,
     /// Alerts that have opened.
     pub alerts: Counter,
+    /// Alerts that have opened and were kept back, because they were muted.
+    pub muted: Counter,
 }

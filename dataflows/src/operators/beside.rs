@@ -53,6 +53,22 @@ pub enum KeptAs {
 }
 
 impl KeptAs {
+    /// The label, if it is one's.
+    pub fn label(self) -> Option<Key> {
+        match self {
+            Self::Label(label) => Some(label),
+            Self::Key | Self::Muted(_) => None,
+        }
+    }
+
+    /// The key, if it is one's with muted alerts.
+    pub fn muted(self) -> Option<Key> {
+        match self {
+            Self::Muted(key) => Some(key),
+            Self::Key | Self::Label(_) => None,
+        }
+    }
+
     /// The rank of labels.
     pub(super) const LABEL: usize = 1;
     /// The rank of keys with muted alerts.

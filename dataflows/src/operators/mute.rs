@@ -15,12 +15,12 @@ use super::beside::{kept_as, Beside, KeptAs, Saver};
 use crate::alerts::{Alert, Muted};
 use crate::event::Revision;
 use crate::flow::ports::{port_of, Port};
-use crate::mutes::{Mute as Entry, Version};
+use crate::mutes::{Edition, Mute as Entry};
 use crate::state::{Changes, StateError};
 use crate::{Emission, EventTime, Key};
 
-/// A version of the list, for a worker.
-pub type Announcement = (u64, Version<Vec<Entry>>);
+/// An edition of the list, for a worker.
+pub type Announcement = (u64, Edition<Vec<Entry>>);
 
 /// What becomes of alerts some of which are muted.
 pub struct MutedStreams<'scope> {
@@ -36,20 +36,20 @@ pub struct MutedStreams<'scope> {
 
 /// Extension trait for keeping back alerts that are muted.
 pub trait Mute<'scope> {
-    /// Keeps back each alert that opens while its key and detection are muted by the version of the list that is in force then,
+    /// Keeps back each alert that opens while its key and detection are muted by the edition of the list that is in force then,
     /// for as long as that lasts.
     ///
     /// An alert that is over by then is never told. One that is still open *opens* then: told as it is by then, under the
-    /// identifier that it has. One that was told before anything muted it goes on to be told. `versions` must tell each worker of all versions
+    /// identifier that it has. One that was told before anything muted it goes on to be told. `editions` must tell each worker of all editions
     /// that are in force from a time on before that time has passed. `provisional`, what is said of the same alerts before it
     /// is final, follows: what turns out to be muted is retracted.
     ///
-    /// Alerts are exchanged by what they are kept under, and wait until the frontiers of alerts and versions have passed their time. What is
-    /// emitted depends on nothing but alerts and versions. State is the alerts that are kept back.
+    /// Alerts are exchanged by what they are kept under, and wait until the frontiers of alerts and editions have passed their time. What is
+    /// emitted depends on nothing but alerts and editions. State is the alerts that are kept back.
     fn mute(
         self,
         provisional: StreamVec<'scope, EventTime, Revision<Alert>>,
-        versions: StreamVec<'scope, EventTime, Announcement>,
+        editions: StreamVec<'scope, EventTime, Announcement>,
         parts: usize,
     ) -> MutedStreams<'scope>;
 
@@ -61,7 +61,7 @@ pub trait Mute<'scope> {
     fn mute_durably(
         self,
         provisional: StreamVec<'scope, EventTime, Revision<Alert>>,
-        versions: StreamVec<'scope, EventTime, Announcement>,
+        editions: StreamVec<'scope, EventTime, Announcement>,
         parts: usize,
         beside: Beside<'scope>,
         restored: Vec<(Key, Vec<u8>)>,
@@ -72,30 +72,30 @@ impl<'scope> Mute<'scope> for StreamVec<'scope, EventTime, Emission<Alert>> {
     fn mute(
         self,
         provisional: StreamVec<'scope, EventTime, Revision<Alert>>,
-        versions: StreamVec<'scope, EventTime, Announcement>,
+        editions: StreamVec<'scope, EventTime, Announcement>,
         parts: usize,
     ) -> MutedStreams<'scope> {
-        build(self, provisional, versions, Held::new(parts, EventTime::MIN), None)
+        build(self, provisional, editions, Held::new(parts, EventTime::MIN), None)
     }
 
     fn mute_durably(
         self,
         provisional: StreamVec<'scope, EventTime, Revision<Alert>>,
-        versions: StreamVec<'scope, EventTime, Announcement>,
+        editions: StreamVec<'scope, EventTime, Announcement>,
         parts: usize,
         beside: Beside<'scope>,
         restored: Vec<(Key, Vec<u8>)>,
     ) -> Result<MutedStreams<'scope>, StateError> {
         let mut held = Held::new(parts, beside.boundary.unwrap_or(EventTime::MIN));
         restored.into_iter().try_for_each(|(key, state)| held.restore(key, &state))?;
-        Ok(build(self, provisional, versions, held, Some(beside)))
+        Ok(build(self, provisional, editions, held, Some(beside)))
     }
 }
 
 fn build<'scope>(
     alerts: StreamVec<'scope, EventTime, Emission<Alert>>,
     provisional: StreamVec<'scope, EventTime, Revision<Alert>>,
-    versions: StreamVec<'scope, EventTime, Announcement>,
+    editions: StreamVec<'scope, EventTime, Announcement>,
     held: Held,
     beside: Option<Beside<'scope>>,
 ) -> MutedStreams<'scope> {
@@ -107,7 +107,7 @@ fn build<'scope>(
     let by_key = Exchange::new(move |revision: &Revision<Alert>| owner(&revision.key));
     let mut provisional = builder.new_input(provisional, by_key);
     let to_worker = Exchange::new(|(worker, _): &Announcement| *worker);
-    let mut versions = builder.new_input_connection(versions, to_worker, []);
+    let mut editions = builder.new_input_connection(editions, to_worker, []);
     let (told_port, told) = port_of(0, &mut builder);
     let (muted_port, muted) = port_of(0, &mut builder);
     let as_it_is = Antichain::from_elem(Default::default());
@@ -120,7 +120,7 @@ fn build<'scope>(
         move |frontiers| {
             let frontier =
                 |input: usize| frontiers[input].frontier().first().copied().unwrap_or(EventTime::MAX);
-            versions.for_each(|_, batch| batch.drain(..).for_each(|(_, version)| work.held.learn(version)));
+            editions.for_each(|_, batch| batch.drain(..).for_each(|(_, edition)| work.held.learn(edition)));
             alerts.for_each(|_, batch| batch.drain(..).for_each(|alert| work.held.accept(alert)));
             provisional.for_each(|_, batch| work.say(|held, out| held.hear_all(batch.drain(..), out)));
             let limit = (0..3).map(frontier).min().unwrap_or(EventTime::MAX);

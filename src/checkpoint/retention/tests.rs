@@ -54,6 +54,7 @@ fn manifest(epoch: u64, boundary: i64, partitions: Vec<Position>, objects: Vec<O
         workers: 1,
         partitions,
         objects,
+        editions: Vec::new(),
     })
 }
 

@@ -39,6 +39,7 @@ proptest! {
                 is_savepoint: false,
                 partitions: Vec::new(),
                 objects: objects.clone(),
+                editions: Vec::new(),
             };
             Checkpoint::load(&*store, manifest, KeyGroups::ALL).unwrap()
         };

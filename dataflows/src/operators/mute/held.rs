@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::beside::{kept_as, Changed, KeptAs};
 use crate::alerts::{Alert, AlertId, Muted, Stage};
 use crate::event::{Change, Revision, RevisionId};
-use crate::mutes::{Mute, Mutes, Version};
+use crate::mutes::{Edition, Mute, Mutes};
 use crate::state::{self, StateError};
 use crate::{Emission, EventTime, Key};
 
@@ -27,7 +27,7 @@ pub(super) struct Said {
 struct Kept {
     alert: Alert,
     reason: Box<str>,
-    /// Until when: that hangs on versions that come.
+    /// Until when: that hangs on editions that come.
     #[serde(skip, default = "at_once")]
     until: EventTime,
 }
@@ -80,9 +80,9 @@ impl Held {
         self.reached
     }
 
-    /// Learns of a version, which is not in force before what was reached.
-    pub(super) fn learn(&mut self, version: Version<Vec<Mute>>) {
-        self.mutes.add(version);
+    /// Learns of an edition, which is not in force before what was reached.
+    pub(super) fn learn(&mut self, edition: Edition<Vec<Mute>>) {
+        self.mutes.add(edition);
         self.due.clear();
         for (key, alerts) in &mut self.keys {
             for (id, Kept { alert, until, .. }) in alerts {
@@ -234,7 +234,7 @@ impl Held {
     /// Takes back what was saved of a key at what was reached.
     pub(super) fn restore(&mut self, key: Key, mut bytes: &[u8]) -> Result<(), StateError> {
         let alerts: BTreeMap<AlertId, Kept> = state::restore("muted alerts", &mut bytes)?;
-        // Until when they are kept back is known with the first version, which comes before anything else.
+        // Until when they are kept back is known with the first edition, which comes before anything else.
         self.keys.insert(key, alerts);
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::alerts::play::{alert, alerts, events, secs, Episode};
 use crate::alerts::{Cause, Severity, Stage};
 use crate::event::{Change, RevisionId};
 
-type List = Version<Vec<Entry>>;
+type List = Edition<Vec<Entry>>;
 
 fn entry() -> impl Strategy<Value = Entry> {
     let host = prop::option::of((0u8..4).prop_map(|host| format!("host{host}").into()));
@@ -22,28 +22,28 @@ fn entry() -> impl Strategy<Value = Entry> {
     })
 }
 
-/// Versions in force from different times on, the first one from ever.
-fn versions() -> impl Strategy<Value = Vec<List>> {
-    let version = || prop::collection::vec(entry(), 0..4);
-    (version(), prop::collection::btree_map(0i64..120, version(), 0..4)).prop_map(|(first, later)| {
-        let first = Version { from: EventTime::MIN, value: first };
-        let later = later.into_iter().map(|(from, value)| Version { from: secs(from), value });
+/// Editions in force from different times on, the first one from ever.
+fn editions() -> impl Strategy<Value = Vec<List>> {
+    let edition = || prop::collection::vec(entry(), 0..4);
+    (edition(), prop::collection::btree_map(0i64..120, edition(), 0..4)).prop_map(|(first, later)| {
+        let first = Edition { from: EventTime::MIN, value: first };
+        let later = later.into_iter().map(|(from, value)| Edition { from: secs(from), value });
         std::iter::once(first).chain(later).collect()
     })
 }
 
-/// Whether alerts of a key are muted: what the version in force says.
-fn is_muted(versions: &[List], key: &Key, time: EventTime) -> bool {
-    let version = versions.iter().rfind(|version| version.from <= time);
-    version.is_some_and(|version| version.value.iter().any(|entry| entry.covers(key, "d", time)))
+/// Whether alerts of a key are muted: what the edition in force says.
+fn is_muted(editions: &[List], key: &Key, time: EventTime) -> bool {
+    let edition = editions.iter().rfind(|edition| edition.from <= time);
+    edition.is_some_and(|edition| edition.value.iter().any(|entry| entry.covers(key, "d", time)))
 }
 
 /// What is told of an alert of which this happens: all from the first instant on at which it is not muted, if it is open then.
-fn told_slow(versions: &[List], stages: &[Emission<Alert>]) -> Vec<Emission<Alert>> {
+fn told_slow(editions: &[List], stages: &[Emission<Alert>]) -> Vec<Emission<Alert>> {
     let (first, last) = (&stages[0], &stages[stages.len() - 1]);
     let opened = first.time.micros() / 1_000_000;
     // Whole seconds are all instants at which anything changes.
-    let Some(from) = (opened..200).map(secs).find(|time| !is_muted(versions, &first.key, *time)) else {
+    let Some(from) = (opened..200).map(secs).find(|time| !is_muted(editions, &first.key, *time)) else {
         return Vec::new();
     };
     if from == first.time {
@@ -59,10 +59,10 @@ fn told_slow(versions: &[List], stages: &[Emission<Alert>]) -> Vec<Emission<Aler
 }
 
 /// All that is told of alerts.
-fn all_slow(versions: &[List], alerts: &[Episode]) -> Vec<Emission<Alert>> {
+fn all_slow(editions: &[List], alerts: &[Episode]) -> Vec<Emission<Alert>> {
     let mut stages = BTreeMap::<_, Vec<_>>::new();
     events(alerts).into_iter().for_each(|event| stages.entry(event.value.id).or_default().push(event));
-    let mut told: Vec<_> = stages.values().flat_map(|stages| told_slow(versions, stages)).collect();
+    let mut told: Vec<_> = stages.values().flat_map(|stages| told_slow(editions, stages)).collect();
     told.sort();
     told
 }
@@ -90,13 +90,13 @@ fn follow(standing: &mut Standing, Revision { time, key, change, .. }: Revision<
 }
 
 fn play(
-    versions: &[List],
+    editions: &[List],
     alerts: &[Episode],
     course: &Course<'_>,
 ) -> (Vec<Emission<Alert>>, usize, Standing) {
     let mut held = Held::new(2, EventTime::MIN);
     let (mut told, mut muted, mut standing, mut kept) = (Vec::new(), 0, Standing::new(), BTreeMap::new());
-    let (mut versions_left, mut learned) = (versions.iter().peekable(), Vec::new());
+    let (mut editions_left, mut learned) = (editions.iter().peekable(), Vec::new());
     let all = events(alerts);
     let (mut early, mut ripe) = (all.iter().peekable(), all.iter().peekable());
     let revision = |event: &Emission<Alert>, change| {
@@ -105,10 +105,10 @@ fn play(
     };
     for limit in course.steps.iter().map(|step| secs(*step)).chain([EventTime::MAX]) {
         let mut out = Said::default();
-        // A version comes at the last moment.
-        while let Some(version) = versions_left.next_if(|version| version.from <= limit) {
-            held.learn(version.clone());
-            learned.push(version.clone());
+        // An edition comes at the last moment.
+        while let Some(edition) = editions_left.next_if(|edition| edition.from <= limit) {
+            held.learn(edition.clone());
+            learned.push(edition.clone());
         }
         let lead = limit.saturating_add(crate::Span::from_secs(course.lead));
         while let Some(event) = early.next_if(|event| event.time < lead) {
@@ -137,7 +137,7 @@ fn play(
                 };
                 held.restore(key, state).unwrap();
             }
-            learned.iter().cloned().for_each(|version| held.learn(version));
+            learned.iter().cloned().for_each(|edition| held.learn(edition));
         }
     }
     told.sort();
@@ -147,12 +147,12 @@ fn play(
 proptest! {
     #[test]
     fn alerts_are_told_from_the_first_instant_on_at_which_nothing_mutes_them(
-        alerts in alerts(), versions in versions(), lead in 0i64..30,
+        alerts in alerts(), editions in editions(), lead in 0i64..30,
         mut steps in prop::collection::vec(0i64..150, 0..8), snapshots in any::<bool>(),
     ) {
         steps.sort_unstable();
-        let (told, muted, standing) = play(&versions, &alerts, &Course { steps: &steps, lead, snapshots });
-        prop_assert_eq!(all_slow(&versions, &alerts), told.clone());
+        let (told, muted, standing) = play(&editions, &alerts, &Course { steps: &steps, lead, snapshots });
+        prop_assert_eq!(all_slow(&editions, &alerts), told.clone());
         let opened = told.iter().filter(|alert| alert.value.stage == Stage::Opened).count();
         prop_assert!(opened <= alerts.len(), "each opens once");
         prop_assert!(told.len() + muted >= 3 * alerts.len(), "what is not told is muted");
@@ -171,10 +171,10 @@ fn what_is_still_wrong_after_a_maintenance_window_opens_then() {
         to: secs(20),
         reason: "update".into(),
     };
-    let versions = [Version { from: EventTime::MIN, value: vec![mute] }];
+    let editions = [Edition { from: EventTime::MIN, value: vec![mute] }];
     // One is over in the window, one goes on after it, one began before it, and one is of another host.
     let alerts = [(0, 11, 5, false), (0, 17, 10, true), (0, 2, 12, false), (1, 12, 3, false)];
-    let (told, muted, _) = play(&versions, &alerts, &Course { steps: &[], lead: 0, snapshots: false });
+    let (told, muted, _) = play(&editions, &alerts, &Course { steps: &[], lead: 0, snapshots: false });
     let told: Vec<_> = told
         .iter()
         .map(|alert| (alert.value.start, alert.time, alert.key.clone(), alert.value.stage))
