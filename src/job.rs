@@ -47,7 +47,7 @@ struct Parts {
     eager: Eager,
     /// What records its sources while they are read.
     recorder: Option<Recorder>,
-    /// The reference data of a recording that is replayed, if it has any.
+    /// The reference data that it goes by, instead of what the list of mutes says now.
     editions: Option<Vec<Edition<String>>>,
     terms: Terms,
 }
@@ -162,26 +162,26 @@ impl Job {
         Self(Arc::new(Parts { recorder: Some(recorder.clone()), ..Parts::clone(&self.0) }))
     }
 
-    /// The same job with what was recorded of its sources in their place, and with `editions` of reference data in the place of what
-    /// the list of mutes says now, if any were recorded.
+    /// The same job with what was recorded of its sources in their place.
     ///
     /// # Errors
     ///
     /// If a source was not recorded, or gave something else than the job takes.
-    pub fn replayed(
-        &self,
-        recording: &Recording,
-        play: &Play,
-        editions: Vec<Edition<String>>,
-    ) -> Result<Self, Error> {
+    pub fn replayed(&self, recording: &Recording, play: &Play) -> Result<Self, Error> {
         let inputs = self.0.file.sources.iter().zip(&self.0.inputs);
         let inputs =
             inputs.map(|(spec, input)| recording.replay(input.clone(), play, input::fingerprint(spec)));
         let inputs = inputs.collect::<Result<_, _>>()?;
         // A replay must not disturb what goes on.
         let file = PipelineFile { checkpoint: None, ..self.0.file.clone() };
+        Ok(Self(Arc::new(Parts { inputs, file, ..Parts::clone(&self.0) })))
+    }
+
+    /// The same job with these editions of reference data in the place of what its list of mutes says now, and of what it is said
+    /// later; unless there are none.
+    pub fn referring(&self, editions: Vec<Edition<String>>) -> Self {
         let editions = (!editions.is_empty()).then_some(editions);
-        Ok(Self(Arc::new(Parts { inputs, file, editions, ..Parts::clone(&self.0) })))
+        Self(Arc::new(Parts { editions, ..Parts::clone(&self.0) }))
     }
 
     /// The same job with its logic inside another one, as a test that watches state puts it.

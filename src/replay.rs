@@ -74,10 +74,11 @@ impl Replay {
         let editions = recording.editions()?;
         let known = recording.damages();
         // What it lacks, it may lack because of the damages.
-        let job = job.replayed(&recording, &play, editions).map_err(|error| match known.is_empty() {
+        let job = job.replayed(&recording, &play).map_err(|error| match known.is_empty() {
             true => error,
             false => Error::Several(vec![Error::Damaged(told(&known)), error]),
         })?;
+        let job = job.referring(editions);
         Ok(Self { job, recording, path: path.to_owned(), known })
     }
 

@@ -23,6 +23,8 @@ mod layering;
 mod live;
 #[cfg(target_os = "linux")]
 mod memory;
+#[cfg(target_os = "linux")]
+mod mutes;
 mod provisional;
 mod readme;
 #[cfg(target_os = "linux")]

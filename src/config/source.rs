@@ -42,7 +42,11 @@ impl Names {
 /// Reads a source; `record` is the longest record in bytes.
 pub(super) fn read(reader: &Reader<'_>, mut table: Table<'_>, record: u64) -> (Names, Checked<SourceSpec>) {
     let at = table.at();
-    let name = table.require("name", "what to call the source").and_then(|item| item.text());
+    let name = table.require("name", "what to call the source").and_then(|item| match item.text()? {
+        // Recordings call so what is no source.
+        name if name.text.starts_with('@') => Err(item.fault("\"name\" must not begin with \"@\"")),
+        name => Ok(name),
+    });
     let connector = table.require("connector", "what reads the records, as in \"file\"");
     let connector_at = connector.as_ref().map_or(at, |item| item.at());
     let options = table.take("options");

@@ -15,9 +15,9 @@ impl Job {
     /// The list of mutes, if the pipeline has one, or had one where it goes on.
     pub(super) fn mutes(&self, recovered: Option<&Recovered>) -> Option<Reference<Vec<Mute>>> {
         let file = self.file();
-        let journal: Arc<dyn Journal> = match (recovered, &self.0.editions) {
-            (Some(recovered), _) => Arc::new(recovered.keeper.clone()),
-            (None, editions) => Arc::new(MemoryJournal::of(editions.clone().unwrap_or_default())),
+        let journal: Arc<dyn Journal> = match (recovered, self.0.editions.clone()) {
+            (Some(recovered), None) => Arc::new(recovered.keeper.clone()),
+            (_, editions) => Arc::new(MemoryJournal::of(editions.unwrap_or_default())),
         };
         if file.mutes.is_none() && (recovered.is_none() || journal.editions().is_empty()) {
             return None;

@@ -50,7 +50,9 @@ impl Tape {
         match self {
             Self::None => Ok(job.clone()),
             Self::Record(recorders) => Ok(job.recorded(&recorders[cluster.index()])),
-            Self::Replay(recording) => job.replayed(recording, &Play::all(), recording.editions()?),
+            Self::Replay(recording) => {
+                Ok(job.replayed(recording, &Play::all())?.referring(recording.editions()?))
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use super::life::{Life, Setting, BOUND, FAILED};
 use super::random::Random;
 use super::source::Partition;
 use super::tally::Tally;
-use super::world::{self, Pipeline, World, STREAMS};
+use super::world::{self, Mutes, Pipeline, World, STREAMS};
 
 /// How many lives a world has at most: some for each disturbance, and for each write that fails.
 const MANY: usize = 60;
@@ -76,9 +76,9 @@ impl History {
     pub(super) fn unfold(mut self) -> Vec<String> {
         let shards = self.random.between(1, 3) as u32;
         let pipeline = Pipeline { windows: self.random.once_in(2), idle: Some(self.random.between(40, 200)) };
-        let partitions = world::partitions(&mut self.random);
-        let world =
-            World::new(self.random.branch(), partitions, shards, &self.tally, self.broken, self.traces);
+        let (partitions, mutes) = (world::partitions(&mut self.random), Mutes::of(&mut self.random));
+        let random = self.random.branch();
+        let world = World::new(random, partitions, mutes, shards, &self.tally, self.broken, self.traces);
         let mut lives = Lives {
             world: world.clone(),
             random: self.random.branch(),
@@ -104,12 +104,12 @@ impl History {
 
     /// Compares what was written with what an undisturbed run over the same journal writes.
     fn compare(&mut self, world: &World, pipeline: Pipeline) {
-        let partitions = match journaled(world) {
-            Ok(partitions) => partitions,
+        let (partitions, mutes) = match journaled(world) {
+            Ok(journaled) => journaled,
             Err(wrong) => return world.blame(wrong),
         };
-        let reference =
-            World::new(self.random.branch(), partitions, world.shards, &Arc::default(), None, false);
+        let (random, tally) = (self.random.branch(), Arc::default());
+        let reference = World::new(random, partitions, mutes, world.shards, &tally, None, false);
         let setting = world::setting(&mut self.random, Pipeline { idle: None, ..pipeline });
         let setting = Setting { workers: 1, ..setting };
         if let Err(wrong) = undisturbed(&reference, &setting) {
@@ -122,8 +122,8 @@ impl History {
             for (stream, name) in STREAMS.iter().enumerate() {
                 let [expected, found] = [&reference, world]
                     .map(|world| String::from_utf8_lossy(&world.sink.contents(shard, stream)).into_owned());
-                let Tally { verdicts, late, dead_letters, alerts, incidents, .. } = &*world.tally;
-                let counts = [verdicts, late, dead_letters, alerts, incidents];
+                let Tally { verdicts, late, dead_letters, alerts, muted, incidents, .. } = &*world.tally;
+                let counts = [verdicts, late, dead_letters, alerts, muted, incidents];
                 counts[stream].add(found.lines().count() as u64);
                 if expected != found {
                     world.blame(format!(
@@ -151,10 +151,10 @@ fn difference(expected: &str, found: &str) -> String {
     "  nothing but how lines end".to_owned()
 }
 
-/// The partitions that were read, with all that was decided about them.
-fn journaled(world: &World) -> Result<Vec<Partition>, String> {
+/// The partitions that were read, with all that was decided about them; and what was taken up of the list of mutes.
+fn journaled(world: &World) -> Result<(Vec<Partition>, Mutes), String> {
     let log = world.stored.log()?;
-    let mut partitions = Vec::<Partition>::new();
+    let (mut partitions, mut editions) = (Vec::<Partition>::new(), Vec::new());
     for (_, body) in &log {
         match body {
             Body::Joined(joined) => join(world, &mut partitions, joined),
@@ -168,6 +168,7 @@ fn journaled(world: &World) -> Result<Vec<Partition>, String> {
                     of.ok_or("a decision on a partition that has not joined")?.decisions.push(*decision);
                 }
             }
+            Body::Referred(edition) => editions.push(edition.clone()),
             Body::Manifest(_) => world.tally.manifests.add(1),
             Body::Resumed(plan) => {
                 world.tally.resumed.add(u64::from(plan.manifest.is_some()));
@@ -176,7 +177,8 @@ fn journaled(world: &World) -> Result<Vec<Partition>, String> {
             _ => {}
         }
     }
-    Ok(partitions)
+    world.tally.editions.add(editions.len().saturating_sub(1) as u64);
+    Ok((partitions, Mutes::Taken(editions)))
 }
 
 /// Partitions that are read from here from now on, unless they were before.
@@ -362,6 +364,10 @@ impl Lives {
             Err(Error::Connector(ConnectorError::Fenced { .. })) => world.tally.fenced.add(1),
             // What was damaged may have been in use.
             Err(Error::Connector(ConnectorError::Damaged { .. })) if self.is_damaged => {}
+            // There was no list yet that made sense.
+            Err(error) if error.to_string().contains("\"from\" is not a time") => {
+                world.tally.senseless.add(1)
+            }
             Err(error) if error.to_string().contains(FAILED) => world.tally.failed.add(1),
             other => world.blame(format!("life {number} ends with {other:?}")),
         }

@@ -18,7 +18,7 @@ use super::sink::Shards;
 use super::source::Topic;
 use super::store::Disk;
 use super::turns::{Seat, Turns};
-use super::world::World;
+use super::world::{Mutes, World};
 
 /// What the error says of a write that has failed, in a life that goes on.
 pub(super) const FAILED: &str = "the connection is gone";
@@ -108,6 +108,10 @@ impl Life {
         registry.store = Arc::new(move |_| Ok(disk.clone()));
         let file = config::parse("simulated.toml", &setting.pipeline, &|_| None, &registry);
         let job = Job::new(file.expect("it is right"), &registry).expect("it fits together");
+        let job = match &world.mutes {
+            Mutes::Written(_) => job,
+            Mutes::Taken(editions) => job.referring(editions.clone()),
+        };
         let job = job.at_pace(setting.pace);
         let (cluster, own) = (Cluster::threads(setting.workers), control.clone());
         let run = move || job.run(cluster, &own, Arc::new(Vec::new));
@@ -165,6 +169,8 @@ fn registry(world: &Arc<World>, wire: &Arc<Wire>) -> Registry {
         falls_silent: |_| true,
         construct: Arc::new(move |_, _| Ok(topic.clone())),
     });
+    let (list, reader) = (world.clone(), wire.clone());
+    registry.mutes = Arc::new(move |_| reader.read(|| list.mutes.at(list.turns.now())));
     let shards = Arc::new(Shards::of(world, wire));
     registry.sinks.add(SinkInfo {
         name: "simulated",

@@ -56,6 +56,10 @@ tally! {
     /// Objects of checkpoints that were damaged.
     damages,
     decisions,
+    /// Lives that began where the first list of mutes made no sense.
+    senseless,
+    /// Lists of mutes that were taken up after the first one.
+    editions,
     /// Partitions that joined after the first life.
     joins,
     manifests,
@@ -66,6 +70,7 @@ tally! {
     late,
     dead_letters,
     alerts,
+    muted,
     incidents,
 }
 

@@ -7,6 +7,8 @@ use tidewatch_connectors::control::Rule;
 use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::memory::MemoryShards;
 use tidewatch_connectors::{Progress, Shard};
+use tidewatch_dataflows::mutes::Edition;
+use tidewatch_dataflows::EventTime;
 
 use super::life::Setting;
 use super::random::Random;
@@ -17,12 +19,13 @@ use super::tally::Tally;
 use super::turns::Turns;
 
 /// What is written, in the order of the pipeline's tables.
-pub(super) const STREAMS: [&str; 5] = ["verdicts", "late", "dead_letters", "alerts", "incidents"];
+pub(super) const STREAMS: [&str; 6] = ["verdicts", "late", "dead_letters", "alerts", "muted", "incidents"];
 
 /// What a seed makes.
 pub(super) struct World {
     pub(super) turns: Arc<Turns>,
     pub(super) partitions: Vec<Partition>,
+    pub(super) mutes: Mutes,
     pub(super) stored: Stored,
     pub(super) sink: MemoryShards,
     pub(super) shards: u32,
@@ -38,6 +41,7 @@ impl World {
     pub(super) fn new(
         random: Random,
         partitions: Vec<Partition>,
+        mutes: Mutes,
         shards: u32,
         tally: &Arc<Tally>,
         broken: Option<Rule>,
@@ -46,6 +50,7 @@ impl World {
         Arc::new(Self {
             turns: Turns::new(random),
             partitions,
+            mutes,
             stored: Stored::default(),
             sink: MemoryShards::new(shards),
             shards,
@@ -129,6 +134,57 @@ fn record(random: &mut Random, time: u64) -> String {
     format!("{},k{key},{},g{}", time - behind, random.below(12), key % 2)
 }
 
+/// What a list of mutes says.
+#[derive(Clone, Debug)]
+pub(super) enum Mutes {
+    /// Each text with when it is written.
+    Written(Vec<(Duration, String)>),
+    /// What a run took up, for one that goes by its journal.
+    Taken(Vec<Edition<String>>),
+}
+
+impl Mutes {
+    /// A list that changes now and then, at times to nothing that makes sense.
+    pub(super) fn of(random: &mut Random) -> Self {
+        let mut written = vec![(Duration::ZERO, list(random))];
+        let mut now = 0;
+        for _ in 0..random.below(4) {
+            now += random.between(1, 600);
+            if random.once_in(4) {
+                written.push((Duration::from_millis(now), "from,to\nsoon,\n".to_owned()));
+                now += random.between(1, 200);
+            }
+            written.push((Duration::from_millis(now), list(random)));
+        }
+        Self::Written(written)
+    }
+
+    /// What it says at a time.
+    pub(super) fn at(&self, now: Duration) -> String {
+        match self {
+            Self::Written(texts) => {
+                let newest = texts.iter().rfind(|(written, _)| *written <= now);
+                newest.map(|(_, text)| text.clone()).unwrap_or_default()
+            }
+            Self::Taken(_) => String::new(),
+        }
+    }
+}
+
+fn list(random: &mut Random) -> String {
+    let mut text = "from,to,2,4,reason\n".to_owned();
+    for number in 0..random.below(4) {
+        let from = random.between(999_900, 1_001_500);
+        let time = |millis| EventTime::from_millis(millis as i64).expect("it can be represented").to_string();
+        let to = if random.once_in(4) { String::new() } else { time(from + random.between(1, 600)) };
+        let from = if random.once_in(4) { String::new() } else { time(from) };
+        let key = if random.once_in(2) { format!("k{}", random.below(6)) } else { String::new() };
+        let group = if random.once_in(2) { format!("g{}", random.below(2)) } else { String::new() };
+        text += &format!("{from},{to},{key},{group},{number}\n");
+    }
+    text
+}
+
 /// What the pipeline of a world is like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pipeline {
@@ -142,6 +198,7 @@ pub(super) fn setting(random: &mut Random, pipeline: Pipeline) -> Setting {
     let every = [30, 200, 800][random.below(3) as usize];
     let commit = [20, 80, 500][random.below(3) as usize];
     let (every, commit) = (random.between(20, every), random.between(1, commit));
+    let reread = random.between(5, 100);
     let Pipeline { windows, idle } = pipeline;
     let idle = idle.map(|idle| format!("idle = \"{idle}ms\"")).unwrap_or_default();
     let window = "[[step]]\noperator = \"window\"\nparams = { every = \"100ms\", aggregate = \"mean\" }\n";
@@ -169,6 +226,9 @@ params = {{ alpha = 0.3, warmup = 2 }}
 threshold = 1
 close_after = 2
 rearm = 1.2
+[mutes]
+path = "mutes"
+every = "{reread}ms"
 [alerts]
 group_by = "4"
 gap = "60ms"
