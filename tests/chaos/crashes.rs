@@ -21,7 +21,7 @@ use crate::recovery::Random;
 pub(super) const CLUSTERS: [&[&str]; 3] = [&["-w", "1"], &["-w", "2"], &["-n", "2"]];
 
 /// Only the first runs do this, and in this order.
-const FIRST: [&str; 2] = ["make an incarnation", "append what joins"];
+const FIRST: [&str; 3] = ["make an incarnation", "append what joins", "append an edition"];
 /// Every run does this once, in each process or in the first one.
 const ONCE: [&str; 3] = ["append the epoch", "append what is fenced", "append the plan"];
 /// This goes on as long as it lives.

@@ -91,6 +91,8 @@ impl Feed {
     /// A pipeline over the files, all of whose streams go to `sinks`.
     pub(super) fn pipeline(&self, to: &Path, name: &str, further: &str) -> String {
         let files = self.folder.path().join("*.csv").display().to_string();
+        let mutes = self.folder.path().join("mutes").display().to_string();
+        fs::write(&mutes, "k,reason\nkey-3,noisy\n").expect("it can be written");
         let text = format!(
             r#"
 name = "{name}"
@@ -112,6 +114,8 @@ name = "far"
 detector = "ewma-z"
 params = {{ alpha = 0.1 }}
 threshold = 3
+[mutes]
+path = {mutes:?}
 {further}"#
         );
         let path = to.join(format!("{name}.toml"));

@@ -52,7 +52,7 @@ pub(super) fn copy(store: &Path, kept: &Path, to: &Path) -> usize {
     for body in &bodies {
         match body {
             Body::Decisions(decided) => decisions += decided.len(),
-            Body::Joined(_) => {}
+            Body::Joined(_) | Body::Referred(_) => {}
             _ => continue,
         }
         log.append(epoch, &body.encode()).expect("there is room for it");

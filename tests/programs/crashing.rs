@@ -65,6 +65,7 @@ fn said(bytes: &[u8]) -> &'static str {
         Body::Manifest(_) => "append a manifest",
         Body::Fenced { .. } => "append what is fenced",
         Body::Resumed(_) => "append the plan",
+        Body::Referred(_) => "append an edition",
     }
 }
 

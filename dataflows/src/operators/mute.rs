@@ -137,12 +137,15 @@ fn build<'scope>(
     MutedStreams { alerts: told, muted, provisional: said, changes }
 }
 
+/// What is told, muted, and said of what is told before it is final.
+type Ports = (Port<Emission<Alert>>, Port<Emission<Muted>>, Port<Revision<Alert>>);
+
 /// What the operator holds.
 struct Work {
     held: Held,
     /// For what is told, muted and said; none once all has been.
     capabilities: Option<[Capability<EventTime>; 3]>,
-    ports: (Port<Emission<Alert>>, Port<Emission<Muted>>, Port<Revision<Alert>>),
+    ports: Ports,
 }
 
 impl Work {
