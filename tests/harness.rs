@@ -293,11 +293,12 @@ impl Attack {
                     return Err(Difference::between(stream, setting, &is_final, &said));
                 }
             }
-            let alerts = found.iter().find(|(stream, _)| *stream == "provisional_alerts");
-            if let Some((stream, raised)) = alerts {
+            let raised = [("provisional_alerts", "alerts"), ("provisional_incidents", "incidents")];
+            for (stream, told) in raised {
+                let Some((_, raised)) = found.iter().find(|(name, _)| *name == stream) else { continue };
                 let said =
                     provisional::alerts(raised).map_err(|why| Difference::contradiction(setting, why))?;
-                let is_final = expected.iter().find(|(stream, _)| *stream == "alerts");
+                let is_final = expected.iter().find(|(name, _)| *name == told);
                 let is_final = provisional::last_stages(is_final.map_or(&[], |(_, alerts)| alerts));
                 if said != is_final {
                     return Err(Difference::between(stream, setting, &is_final, &said));

@@ -40,6 +40,7 @@ fn every_stream_is_what_its_schema_says() {
         (Stream::ProvisionalAlerts, "alerts", ".raised"),
         (Stream::Muted, "mutes", ".muted"),
         (Stream::Incidents, "incidents", ""),
+        (Stream::ProvisionalIncidents, "incidents", ".raised"),
         (Stream::Late, "late_and_malformed", ".late"),
         (Stream::DeadLetters, "late_and_malformed", ".dead"),
         (Stream::Evictions, "limits", ".evictions"),

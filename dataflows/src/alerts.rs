@@ -10,19 +10,21 @@ mod incident;
 mod muted;
 #[cfg(test)]
 pub(crate) mod play;
+mod raised;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::event::{Addressed, Describe, Fields, Provisional, Ranked};
+use crate::event::{Describe, Fields, Ranked};
 use crate::logic::Verdict;
 use crate::{EventTime, Key};
 
 pub use finding::Finding;
 pub use incident::{Incident, IncidentId};
 pub use muted::Muted;
+pub use raised::{News, Raised, Told};
 
 /// Names an episode: a hash of pipeline, detection, key and the time at which it opened.
 ///
@@ -149,8 +151,17 @@ pub struct Alert {
     pub peak: Verdict,
 }
 
-impl Alert {
-    /// Its fields after the time and key, of which the first ones tell what happens to it.
+impl Told for Alert {
+    type Id = AlertId;
+
+    fn id(&self) -> AlertId {
+        self.id
+    }
+
+    fn stage(&self) -> Stage {
+        self.stage
+    }
+
     fn describe_rest(&self, fields: &mut dyn Fields) {
         let Self { severity, start, end, anomalies, peak_time, peak, .. } = self;
         fields.text("cause", self.stage.cause().map(Cause::name));
@@ -171,9 +182,7 @@ impl Alert {
 
 impl Describe for Alert {
     fn describe(&self, fields: &mut dyn Fields) {
-        fields.text("id", Some(&self.id.to_string()));
-        fields.text("event", Some(self.stage.name()));
-        self.describe_rest(fields);
+        self.describe_told(fields);
     }
 }
 
@@ -186,76 +195,5 @@ impl Ranked for Alert {
     }
     fn same(&self, other: &Self) -> bool {
         self == other
-    }
-}
-
-/// What is said of an episode before it is final, and what becomes of it.
-///
-/// # Law
-///
-/// Of one identifier, revisions are numbered upwards as they are sent, with gaps. Whoever keeps, for each identifier, the
-/// highest one, drops what is [retracted](News::Retracted), and looks at times that the frontier has passed, has the alerts
-/// as they finally are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Raised {
-    /// The event time of what is said: of the newest stage.
-    pub time: EventTime,
-    /// Of whom it is said.
-    pub key: Key,
-    /// Higher than that of what came before it, in this run.
-    pub revision: u64,
-    /// What changes.
-    pub news: News,
-    /// The episode as it is said to be; of one that is retracted, as it was.
-    pub alert: Alert,
-}
-
-/// What becomes of an alert that is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum News {
-    /// It is said for the first time, or again after it was retracted.
-    Raised,
-    /// Something else is said of it.
-    Revised,
-    /// It is sure that it opened: from now on it is not retracted.
-    Confirmed,
-    /// It is no longer said: nothing opened then.
-    Retracted,
-}
-
-impl News {
-    /// What formats call it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Raised => "raised",
-            Self::Revised => "revised",
-            Self::Confirmed => "confirmed",
-            Self::Retracted => "retracted",
-        }
-    }
-}
-
-/// The key of whom it is said: so a broker keeps what is said of an alert in order.
-impl Addressed for Raised {
-    fn message_key(&self) -> Option<&[u8]> {
-        Some(self.key.as_str().as_bytes())
-    }
-}
-
-impl Provisional for Raised {
-    fn time(&self) -> EventTime {
-        self.time
-    }
-}
-
-impl Describe for Raised {
-    fn describe(&self, fields: &mut dyn Fields) {
-        fields.time("time", self.time);
-        fields.key("key", &self.key);
-        fields.text("id", Some(&self.alert.id.to_string()));
-        fields.text("event", Some(self.news.name()));
-        fields.integer("revision", Some(self.revision));
-        fields.text("stage", Some(self.alert.stage.name()));
-        self.alert.describe_rest(fields);
     }
 }

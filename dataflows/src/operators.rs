@@ -12,7 +12,7 @@ mod raise;
 pub use accumulate::Accumulate;
 pub use arrange_states::{ArrangeStates, CollectStates, LiveStates};
 pub use beside::{Beside, KeptAs};
-pub use correlate::{Correlate, Grouping};
+pub use correlate::{Correlate, Grouping, IncidentStreams};
 pub use count_open::CountOpen;
 pub use keyed::{Eager, Keyed, KeyedStreams, Limits};
 pub use mute::{Announcement, Mute, MutedStreams};

@@ -48,8 +48,9 @@ fn stream(item: &Item<'_>, tables: Tables) -> Checked<Stream> {
             let message = "stream \"muted\" needs a table [mutes] with \"path\": the list of who is muted";
             return Err(item.fault(message));
         }
-        Some(Stream::Incidents) if !tables.alerts => {
-            let message = "stream \"incidents\" needs a table [alerts] with \"group_by\": which parts of a key make an incident";
+        Some(Stream::Incidents | Stream::ProvisionalIncidents) if !tables.alerts => {
+            let message =
+                "incidents need a table [alerts] with \"group_by\": which parts of a key make an incident";
             return Err(item.fault(message));
         }
         Some(stream) => return Ok(stream),

@@ -41,7 +41,7 @@ impl PipelineFile {
     /// The table that a stream needs and the pipeline does not have.
     pub fn lacks(&self, stream: Stream) -> Option<&'static str> {
         match stream {
-            Stream::Incidents if self.alerts.is_none() => Some("[alerts]"),
+            Stream::Incidents | Stream::ProvisionalIncidents if self.alerts.is_none() => Some("[alerts]"),
             Stream::Muted if self.mutes.is_none() => Some("[mutes]"),
             _ => None,
         }
@@ -51,7 +51,7 @@ impl PipelineFile {
     pub fn schema_of(&self, stream: Stream) -> Schema {
         let schema = self.schema();
         match (&self.alerts, stream) {
-            (Some(alerts), Stream::Incidents) => {
+            (Some(alerts), Stream::Incidents | Stream::ProvisionalIncidents) => {
                 let name = |part: &usize| schema.key[*part].clone();
                 Schema { key: alerts.group_by.iter().map(name).collect(), ..schema }
             }
@@ -291,6 +291,8 @@ pub enum Stream {
     Muted,
     /// The alerts of several keys that belong together.
     Incidents,
+    /// The incidents before they are final, and what becomes of them.
+    ProvisionalIncidents,
     /// The records behind the watermark.
     Late,
     /// The payloads that are not records.
@@ -301,7 +303,7 @@ pub enum Stream {
 
 impl Stream {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Anomalies,
         Self::Verdicts,
         Self::Provisional,
@@ -309,6 +311,7 @@ impl Stream {
         Self::ProvisionalAlerts,
         Self::Muted,
         Self::Incidents,
+        Self::ProvisionalIncidents,
         Self::Late,
         Self::DeadLetters,
         Self::Evictions,
@@ -324,6 +327,7 @@ impl Stream {
             Self::ProvisionalAlerts => "provisional_alerts",
             Self::Muted => "muted",
             Self::Incidents => "incidents",
+            Self::ProvisionalIncidents => "provisional_incidents",
             Self::Late => "late",
             Self::DeadLetters => "dead_letters",
             Self::Evictions => "evictions",
@@ -332,7 +336,7 @@ impl Stream {
 
     /// Whether what it says is not final, and so in no transaction.
     pub fn is_provisional(self) -> bool {
-        matches!(self, Self::Provisional | Self::ProvisionalAlerts)
+        matches!(self, Self::Provisional | Self::ProvisionalAlerts | Self::ProvisionalIncidents)
     }
 
     /// The name of the JSON schema of what it says, with its version: a file of the folder `schemas`.
@@ -344,6 +348,7 @@ impl Stream {
             Self::ProvisionalAlerts => "provisional_alert.v1",
             Self::Muted => "muted.v1",
             Self::Incidents => "incident.v1",
+            Self::ProvisionalIncidents => "provisional_incident.v1",
             Self::Late | Self::DeadLetters => "rejected.v1",
             Self::Evictions => "eviction.v1",
         }

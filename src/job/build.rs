@@ -3,7 +3,7 @@
 use tidewatch_connectors::egress::{Announce, Output};
 use tidewatch_connectors::ingest::Rejected;
 use tidewatch_connectors::{Control, Ingested};
-use tidewatch_dataflows::alerts::{Alert, Finding, Incident, Muted, Stage};
+use tidewatch_dataflows::alerts::{Alert, Finding, Incident, Muted, Raised, Stage};
 use tidewatch_dataflows::event::Revision;
 use tidewatch_dataflows::flow::{Records, Tally};
 use tidewatch_dataflows::logic::{DynLogic, Selection, Verdict};
@@ -31,6 +31,8 @@ pub(super) struct Found<'scope> {
     pub(super) muted: Option<Findings<'scope, Muted>>,
     /// What alerts belong together, if they are grouped.
     pub(super) incidents: Option<Findings<'scope, Incident>>,
+    /// What is said of incidents before it is final.
+    pub(super) raised: Option<StreamVec<'scope, EventTime, Raised<Incident>>>,
 }
 
 impl<'scope> Found<'scope> {
@@ -38,7 +40,7 @@ impl<'scope> Found<'scope> {
     pub(super) fn of(keyed: KeyedStreams<'scope, Finding>) -> Self {
         let alerts = keyed.emitted.clone().flat_map(Emission::alert);
         let said = narrow(&keyed.provisional, alert);
-        Self { keyed, alerts, said, muted: None, incidents: None }
+        Self { keyed, alerts, said, muted: None, incidents: None, raised: None }
     }
 }
 
@@ -70,6 +72,10 @@ impl Job {
             match stream {
                 Stream::Provisional => narrow(&found.keyed.provisional, anomaly).announce(output),
                 Stream::ProvisionalAlerts => found.said.clone().raise().announce(output),
+                Stream::ProvisionalIncidents => {
+                    let raised = found.raised.clone();
+                    raised.expect("a sink of incidents is refused without [alerts]").announce(output);
+                }
                 _ => results.egress(stream, output),
             }
         }
@@ -107,8 +113,13 @@ impl Job {
             (found.alerts, found.muted, found.said) =
                 (streams.alerts, Some(streams.muted), streams.provisional);
         }
-        let grouping = self.grouping().filter(|_| wanted.contains(&Stream::Incidents));
-        found.incidents = grouping.map(|grouping| found.alerts.clone().correlate(grouping));
+        let is_of_incidents =
+            |stream: &Stream| matches!(stream, Stream::Incidents | Stream::ProvisionalIncidents);
+        if let Some(grouping) = self.grouping().filter(|_| wanted.iter().any(is_of_incidents)) {
+            let said = provisional.then(|| found.said.clone());
+            let streams = found.alerts.clone().correlate(said, grouping);
+            (found.incidents, found.raised) = (Some(streams.incidents), Some(streams.raised));
+        }
         Ok(found)
     }
 

@@ -88,10 +88,10 @@ impl Recovered {
             beside.changes = streams.changes;
         }
         if let Some(grouping) = grouping {
-            let alerts = found.alerts.clone();
-            let (incidents, changes) = alerts.correlate_durably(grouping, beside.clone(), labels)?;
-            found.incidents = Some(incidents);
-            beside.changes = changes;
+            let said = eager.map(|_| found.said.clone());
+            let streams = found.alerts.clone().correlate_durably(said, grouping, beside.clone(), labels)?;
+            (found.incidents, found.raised) = (Some(streams.incidents), Some(streams.raised));
+            beside.changes = streams.changes;
         }
         ticker.follow(found.keyed.passed.clone(), self.every, self.boundary, commits.clone());
         persist(beside.changes, &self.keeper, commits);

@@ -48,7 +48,7 @@ impl Results<'_> {
             Stream::Late => self.late.clone().egress(output),
             Stream::DeadLetters => self.malformed.clone().egress(output),
             Stream::Evictions => self.evicted.clone().egress(output),
-            Stream::Provisional | Stream::ProvisionalAlerts => {
+            Stream::Provisional | Stream::ProvisionalAlerts | Stream::ProvisionalIncidents => {
                 unreachable!("what is provisional is no result")
             }
         }
@@ -73,7 +73,7 @@ impl Results<'_> {
             Stream::Late => self.late.clone().commit(committer, encoder),
             Stream::DeadLetters => self.malformed.clone().commit(committer, encoder),
             Stream::Evictions => self.evicted.clone().commit(committer, encoder),
-            Stream::Provisional | Stream::ProvisionalAlerts => {
+            Stream::Provisional | Stream::ProvisionalAlerts | Stream::ProvisionalIncidents => {
                 unreachable!("what is provisional is in no transaction")
             }
         }

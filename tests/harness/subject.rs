@@ -119,8 +119,10 @@ impl Subject for Pipeline {
         let streams = streams.chain(grouped.then_some(("incidents", Stream::Incidents)));
         let muted = job.file().mutes.is_some() && !setting.alone;
         let streams = streams.chain(muted.then_some(("muted", Stream::Muted)));
+        let eager = setting.eager.is_some();
+        let raised = (grouped && eager).then_some(("provisional_incidents", Stream::ProvisionalIncidents));
         let streams: Vec<_> =
-            streams.chain(PROVISIONAL.into_iter().filter(|_| setting.eager.is_some())).collect();
+            streams.chain(PROVISIONAL.into_iter().filter(|_| eager)).chain(raised).collect();
         let sinks = Sinks::new(&streams.iter().map(|(name, _)| *name).collect::<Vec<_>>());
         let outputs = {
             let (job, sinks) = (job.clone(), sinks.clone());

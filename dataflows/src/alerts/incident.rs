@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{whose, AlertId, Severity, Stage};
+use super::{whose, AlertId, Severity, Stage, Told};
 use crate::event::{Describe, Fields, Ranked};
 use crate::{EventTime, Key, Name};
 
@@ -52,11 +52,19 @@ pub struct Incident {
     pub first_alert: AlertId,
 }
 
-impl Describe for Incident {
-    fn describe(&self, fields: &mut dyn Fields) {
-        let Self { id, stage, severity, start, end, alerts, open, keys, .. } = self;
-        fields.text("id", Some(&id.to_string()));
-        fields.text("event", Some(stage.name()));
+impl Told for Incident {
+    type Id = IncidentId;
+
+    fn id(&self) -> IncidentId {
+        self.id
+    }
+
+    fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    fn describe_rest(&self, fields: &mut dyn Fields) {
+        let Self { severity, start, end, alerts, open, keys, .. } = self;
         fields.text("severity", Some(severity.name()));
         fields.time("start", *start);
         fields.time("end", *end);
@@ -66,6 +74,12 @@ impl Describe for Incident {
         fields.text("first_key", Some(&self.first_key.to_string()));
         fields.text("first_detector", Some(&self.first_detector));
         fields.text("first_alert", Some(&self.first_alert.to_string()));
+    }
+}
+
+impl Describe for Incident {
+    fn describe(&self, fields: &mut dyn Fields) {
+        self.describe_told(fields);
     }
 }
 

@@ -1,8 +1,11 @@
 //! Alerts for tests of what becomes of them.
 
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
 use proptest::prelude::*;
 
-use super::{whose, Alert, AlertId, Cause, Severity, Stage};
+use super::{whose, Alert, AlertId, Cause, News, Raised, Severity, Stage, Told};
 use crate::logic::Verdict;
 use crate::{Emission, EventTime, Key};
 
@@ -56,4 +59,46 @@ pub(crate) fn alerts() -> impl Strategy<Value = Vec<Episode>> {
         })
     };
     (of_key(0), of_key(1), of_key(2), of_key(3)).prop_map(|(a, b, c, d)| [a, b, c, d].concat())
+}
+
+/// What a reader of what is raised has, checked on the way, and whether it was confirmed.
+pub(crate) struct Heard<T: Told>(BTreeMap<T::Id, (Raised<T>, bool)>);
+
+impl<T: Told> Default for Heard<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Told<Id: Debug> + Clone + PartialEq + Debug> Heard<T> {
+    pub(crate) fn hear(&mut self, raised: Raised<T>) -> Result<(), TestCaseError> {
+        let known = self.0.get(&raised.value.id());
+        let is_said = known.is_some_and(|(known, _)| known.news != News::Retracted);
+        let was_confirmed = known.is_some_and(|(_, confirmed)| *confirmed);
+        if let Some((known, _)) = known {
+            prop_assert!(raised.revision > known.revision, "{:?}", raised);
+            prop_assert_eq!(&raised.key, &known.key);
+        }
+        let now = (raised.time, &raised.value);
+        let changes = known.is_none_or(|(known, _)| (known.time, &known.value) != now);
+        let follows = match raised.news {
+            News::Raised => !is_said && !was_confirmed,
+            News::Revised => is_said && changes,
+            News::Confirmed | News::Retracted => is_said && !was_confirmed && !changes,
+        };
+        prop_assert!(follows, "{:?} after {:?}", raised, known);
+        let confirmed = was_confirmed || raised.news == News::Confirmed;
+        self.0.insert(raised.value.id(), (raised, confirmed));
+        Ok(())
+    }
+
+    pub(crate) fn said(&self) -> impl Iterator<Item = &(Raised<T>, bool)> {
+        self.0.values().filter(|(raised, _)| raised.news != News::Retracted)
+    }
+
+    /// What is said, of what nothing is said of at `limit` or later.
+    pub(crate) fn before(&self, limit: EventTime) -> BTreeMap<T::Id, (EventTime, T)> {
+        let said = self.said().filter(|(raised, _)| raised.time < limit);
+        said.map(|(raised, _)| (raised.value.id(), (raised.time, raised.value.clone()))).collect()
+    }
 }

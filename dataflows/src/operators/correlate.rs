@@ -1,5 +1,6 @@
 //! Alerts that belong together become incidents.
 
+mod ahead;
 mod labels;
 #[cfg(test)]
 mod tests;
@@ -9,9 +10,11 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::StreamVec;
 
+use self::ahead::Ahead;
 use self::labels::Labels;
 use super::beside::{kept_as, Beside, KeptAs, Saver};
-use crate::alerts::{Alert, Incident};
+use crate::alerts::{Alert, Incident, Raised};
+use crate::event::Revision;
 use crate::flow::ports::{port_of, Port};
 use crate::state::{Changes, StateError};
 use crate::{Emission, EventTime, Key, Name, Span};
@@ -46,6 +49,16 @@ impl Grouping {
     }
 }
 
+/// What becomes of alerts that belong together.
+pub struct IncidentStreams<'scope> {
+    /// The incidents.
+    pub incidents: StreamVec<'scope, EventTime, Emission<Incident>>,
+    /// What is said of them before it is final; empty without what is said of alerts.
+    pub raised: StreamVec<'scope, EventTime, Raised<Incident>>,
+    /// As [`Beside::changes`], with what changed here.
+    pub changes: StreamVec<'scope, EventTime, Changes>,
+}
+
 /// Extension trait for alerts that belong together.
 pub trait Correlate<'scope> {
     /// Replaces alerts by incidents: those of keys with a label in common that overlap in event time, or lie no more than a
@@ -56,106 +69,143 @@ pub trait Correlate<'scope> {
     /// wait until the frontier has passed their time; then each label sees them in the order of time, key and detection.
     /// So what is emitted depends on nothing but the alerts.
     ///
+    /// If there is `said`, what is said of the same alerts before it is final, incidents are said as soon as they seem to be there,
+    /// too: raised, revised as alerts come, are revised or retracted, and confirmed or retracted themselves, under the laws of
+    /// [`Raised`]. Of one that was open already when a run went on, only what is final is said.
+    ///
     /// State is what is open.
-    fn correlate(self, grouping: Grouping) -> StreamVec<'scope, EventTime, Emission<Incident>>;
+    fn correlate(
+        self,
+        said: Option<StreamVec<'scope, EventTime, Revision<Alert>>>,
+        grouping: Grouping,
+    ) -> IncidentStreams<'scope>;
 
     /// As [`Correlate::correlate`], with state that survives: `restored` is what was saved of the labels that this worker owns.
-    /// Also gives all changes.
     ///
     /// # Errors
     ///
     /// [`StateError`] if what was restored is no state of incidents.
-    #[allow(clippy::type_complexity, reason = "two streams")]
     fn correlate_durably(
         self,
+        said: Option<StreamVec<'scope, EventTime, Revision<Alert>>>,
         grouping: Grouping,
         beside: Beside<'scope>,
         restored: Vec<(Key, Vec<u8>)>,
-    ) -> Result<
-        (StreamVec<'scope, EventTime, Emission<Incident>>, StreamVec<'scope, EventTime, Changes>),
-        StateError,
-    >;
+    ) -> Result<IncidentStreams<'scope>, StateError>;
 }
 
 impl<'scope> Correlate<'scope> for StreamVec<'scope, EventTime, Emission<Alert>> {
-    fn correlate(self, grouping: Grouping) -> StreamVec<'scope, EventTime, Emission<Incident>> {
+    fn correlate(
+        self,
+        said: Option<StreamVec<'scope, EventTime, Revision<Alert>>>,
+        grouping: Grouping,
+    ) -> IncidentStreams<'scope> {
         let labels = grouping.labels();
-        build(self, grouping, labels, None).0
+        build(self, said, grouping, labels, None)
     }
 
     fn correlate_durably(
         self,
+        said: Option<StreamVec<'scope, EventTime, Revision<Alert>>>,
         grouping: Grouping,
         beside: Beside<'scope>,
         restored: Vec<(Key, Vec<u8>)>,
-    ) -> Result<
-        (StreamVec<'scope, EventTime, Emission<Incident>>, StreamVec<'scope, EventTime, Changes>),
-        StateError,
-    > {
+    ) -> Result<IncidentStreams<'scope>, StateError> {
         let mut labels = grouping.labels();
         for (label, state) in restored {
             labels.restore(label, &state, beside.boundary.unwrap_or(EventTime::MIN))?;
         }
-        Ok(build(self, grouping, labels, Some(beside)))
+        Ok(build(self, said, grouping, labels, Some(beside)))
     }
 }
 
 fn build<'scope>(
     alerts: StreamVec<'scope, EventTime, Emission<Alert>>,
+    said: Option<StreamVec<'scope, EventTime, Revision<Alert>>>,
     grouping: Grouping,
     labels: Labels,
     beside: Option<Beside<'scope>>,
-) -> (StreamVec<'scope, EventTime, Emission<Incident>>, StreamVec<'scope, EventTime, Changes>) {
+) -> IncidentStreams<'scope> {
     let mut builder = OperatorBuilder::new("Correlate".to_owned(), alerts.scope());
-    let by_label = Exchange::new(move |alert: &Emission<Alert>| {
-        grouping.kept_as(&grouping.label(&alert.key)).id().group().index() as u64
-    });
-    let mut alerts = builder.new_input(alerts, by_label);
+    let by_label = |grouping: &Grouping| {
+        let grouping = grouping.clone();
+        move |key: &Key| grouping.kept_as(&grouping.label(key)).id().group().index() as u64
+    };
+    let owner = by_label(&grouping);
+    let mut alerts =
+        builder.new_input(alerts, Exchange::new(move |alert: &Emission<Alert>| owner(&alert.key)));
+    let owner = by_label(&grouping);
+    let by_label = Exchange::new(move |revision: &Revision<Alert>| owner(&revision.key));
+    let mut said = said.map(|said| builder.new_input(said, by_label));
+    let inputs = builder.shape().inputs();
     let (port, incidents) = port_of(0, &mut builder);
-    let (mut saver, changed) = Saver::add(&mut builder, beside);
+    let (raised_port, raised) = port_of(inputs - 1, &mut builder);
+    let (mut saver, changes) = Saver::add(&mut builder, beside);
     builder.build(move |mut capabilities| {
-        let capability = Some(capabilities.swap_remove(0));
-        drop(capabilities);
-        let mut work = Work { labels, reached: EventTime::MIN, capability, port };
+        capabilities.truncate(2);
+        let ahead = said.is_some().then(|| Ahead::of(grouping, &labels));
+        let ports = (port, raised_port);
+        let reached = EventTime::MIN;
+        let mut work = Work { labels, ahead, reached, capabilities: capabilities.try_into().ok(), ports };
         move |frontiers| {
             let frontier =
                 |input: usize| frontiers[input].frontier().first().copied().unwrap_or(EventTime::MAX);
             alerts.for_each(|_, batch| batch.drain(..).for_each(|alert| work.labels.accept(alert)));
-            let limit = saver.hear(frontier(0), frontier);
+            if let (Some(said), Some(ahead)) = (&mut said, &mut work.ahead) {
+                said.for_each(|_, batch| batch.drain(..).for_each(|revision| ahead.hear(revision)));
+            }
+            let limit = (0..inputs).map(frontier).min().unwrap_or(EventTime::MAX);
+            let limit = saver.hear(limit, frontier);
             while let Some(boundary) = saver.next(limit) {
                 work.advance(boundary);
                 saver.save(boundary, work.labels.changes());
             }
             work.advance(limit);
             saver.send();
+            work.say();
             work.downgrade(limit);
         }
     });
-    (incidents, changed)
+    IncidentStreams { incidents, raised, changes }
 }
 
 /// What the operator holds.
 struct Work {
     labels: Labels,
+    /// What is beyond what is final, if anybody wants to know.
+    ahead: Option<Ahead>,
     /// What is before it has been seen.
     reached: EventTime,
-    capability: Option<Capability<EventTime>>,
-    port: Port<Emission<Incident>>,
+    /// For what is told and raised; none once all has been.
+    capabilities: Option<[Capability<EventTime>; 2]>,
+    ports: (Port<Emission<Incident>>, Port<Raised<Incident>>),
 }
 
 impl Work {
     fn advance(&mut self, limit: EventTime) {
-        let Some(capability) = &self.capability else { return };
+        let Some([tell_at, _]) = &self.capabilities else { return };
         let mut incidents = Vec::new();
         self.labels.advance(limit, &mut |incident| incidents.push(incident));
-        self.port.activate().session(capability).give_iterator(incidents.into_iter());
+        if let Some(ahead) = &mut self.ahead {
+            incidents.iter().for_each(|incident| ahead.tell(incident));
+            ahead.pass(limit);
+        }
+        self.ports.0.activate().session(tell_at).give_iterator(incidents.into_iter());
         self.reached = self.reached.max(limit);
     }
 
+    fn say(&mut self) {
+        if let (Some(ahead), Some([_, say_at])) = (&mut self.ahead, &self.capabilities) {
+            self.ports.1.activate().session(say_at).give_iterator(ahead.say(&self.labels).into_iter());
+        }
+    }
+
     fn downgrade(&mut self, limit: EventTime) {
-        match &mut self.capability {
-            Some(_) if limit == EventTime::MAX => self.capability = None,
-            Some(capability) if self.reached > *capability.time() => capability.downgrade(&self.reached),
+        match &mut self.capabilities {
+            Some(_) if limit == EventTime::MAX => self.capabilities = None,
+            Some(capabilities) if self.reached > *capabilities[0].time() => {
+                capabilities.iter_mut().for_each(|capability| capability.downgrade(&self.reached));
+            }
             _ => {}
         }
     }

@@ -24,12 +24,12 @@ pub trait Raise<'scope> {
     ///
     /// State is what is said of alerts that are not finally closed. Of one that was open already when a run went on, only
     /// what is final is said until it has gone on, finally.
-    fn raise(self) -> StreamVec<'scope, EventTime, Raised>;
+    fn raise(self) -> StreamVec<'scope, EventTime, Raised<Alert>>;
 }
 
 impl<'scope> Raise<'scope> for StreamVec<'scope, EventTime, Revision<Alert>> {
-    fn raise(self) -> StreamVec<'scope, EventTime, Raised> {
-        type Said = CapacityContainerBuilder<Vec<Raised>>;
+    fn raise(self) -> StreamVec<'scope, EventTime, Raised<Alert>> {
+        type Said = CapacityContainerBuilder<Vec<Raised<Alert>>>;
         self.unary::<Said, _, _, _>(Pipeline, "Raise", |_, _| {
             let mut followed = Followed::default();
             move |input, output| {
@@ -113,12 +113,18 @@ impl Followed {
     }
 
     /// What has changed since the last call.
-    fn say(&mut self) -> Vec<Raised> {
+    fn say(&mut self) -> Vec<Raised<Alert>> {
         let mut news = Vec::new();
         for id in std::mem::take(&mut self.changed) {
             let Some(known) = self.alerts.get_mut(&id) else { continue };
             known.say(|what, time, key, alert| {
-                news.push(Raised { time, key: key.clone(), revision: self.revision, news: what, alert });
+                news.push(Raised {
+                    time,
+                    key: key.clone(),
+                    revision: self.revision,
+                    news: what,
+                    value: alert,
+                });
                 self.revision += 1;
             });
             if known.stages.iter().all(|stage| stage.is_final && stage.alert.stage.cause().is_some()) {

@@ -13,8 +13,8 @@ use crate::{Emission, EventTime, Key, Span};
 
 /// An incident that is open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Open {
-    incident: Incident,
+pub(super) struct Open {
+    pub(super) incident: Incident,
     /// The alerts that are open; two of one identifier can be.
     alerts: BTreeMap<AlertId, u32>,
     /// Its keys, as many as are told apart.
@@ -23,7 +23,7 @@ struct Open {
     parts: Vec<usize>,
     /// When it is over: where a run goes on, that may be later than its alerts say.
     #[serde(skip)]
-    due: Option<EventTime>,
+    pub(super) due: Option<EventTime>,
 }
 
 /// As many keys of an incident are told apart.
@@ -83,6 +83,31 @@ impl Open {
         }
     }
 
+    /// Lets something happen to an alert of a label, where this is what is open; returns the incident, if that is to be told.
+    pub(super) fn follow(
+        open: &mut Option<Self>,
+        grouping: &Grouping,
+        label: &Key,
+        alert: &Emission<Alert>,
+    ) -> Option<Incident> {
+        if open.is_none() && alert.value.stage == Stage::Opened {
+            *open = Some(Self::of(grouping, label, alert));
+        }
+        let open = open.as_mut()?;
+        let told = open.take(alert).then(|| open.incident.clone());
+        if told.is_some() {
+            open.incident.stage = Stage::Updated;
+        }
+        open.due = open.over(grouping.gap);
+        told
+    }
+
+    /// The incident as it is told to be over, if it is before `time`.
+    pub(super) fn over_before(&self, time: EventTime) -> Option<(EventTime, Incident)> {
+        let due = self.due.filter(|due| *due < time)?;
+        Some((due, Incident { stage: Stage::Closed(Cause::Quiet), ..self.incident.clone() }))
+    }
+
     /// When it is over unless an alert opens until then.
     fn over(&self, gap: Span) -> Option<EventTime> {
         let latest = EventTime::MAX.saturating_sub(Span::from_micros(1));
@@ -139,38 +164,37 @@ impl Labels {
         });
         for alert in alerts {
             let label = self.grouping.label(&alert.key);
-            let opens = alert.value.stage == Stage::Opened;
-            let open = match self.open.get_mut(&label) {
-                Some(open) => open,
-                None if opens => {
-                    let open = Open::of(&self.grouping, &label, &alert);
-                    self.open.entry(label.clone()).or_insert(open)
-                }
-                None => continue,
-            };
-            if let Some(due) = open.due.take() {
+            let mut open = self.open.remove(&label);
+            if let Some(due) = open.as_mut().and_then(|open| open.due.take()) {
                 self.due.remove(&(due, label.clone()));
             }
-            if open.take(&alert) {
-                out(Emission { time, key: label.clone(), value: open.incident.clone() });
-                open.incident.stage = Stage::Updated;
+            if let Some(value) = Open::follow(&mut open, &self.grouping, &label, &alert) {
+                out(Emission { time, key: label.clone(), value });
             }
-            open.due = open.over(self.grouping.gap);
+            let Some(open) = open else { continue };
             self.due.extend(open.due.map(|due| (due, label.clone())));
+            self.open.insert(label.clone(), open);
             self.changed.insert(label, time);
         }
     }
 
     /// Closes the incident that is over first.
     fn close(&mut self, out: &mut impl FnMut(Emission<Incident>)) {
-        let Some((time, label)) = self.due.pop_first() else { return };
-        let Some(Open { incident, .. }) = self.open.remove(&label) else { return };
+        let Some((_, label)) = self.due.pop_first() else { return };
+        let over = self.open.remove(&label).and_then(|open| open.over_before(EventTime::MAX));
+        let Some((time, value)) = over else { return };
         self.changed.insert(label.clone(), time);
-        out(Emission {
-            time,
-            key: label,
-            value: Incident { stage: Stage::Closed(Cause::Quiet), ..incident },
-        });
+        out(Emission { time, key: label, value });
+    }
+
+    /// What is open of a label.
+    pub(super) fn open(&self, label: &Key) -> Option<&Open> {
+        self.open.get(label)
+    }
+
+    /// What is open of each label.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Key, &Open)> {
+        self.open.iter()
     }
 
     /// What has changed since the last call: of each label when, and its state, if its incident is open.

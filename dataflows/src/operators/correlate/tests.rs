@@ -1,10 +1,11 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::alerts::play::{alert, alerts, events, secs, Episode};
+use crate::alerts::play::{alert, alerts, events, secs, Episode, Heard};
 use crate::alerts::{Cause, Severity, Stage};
+use crate::event::{Change, RevisionId};
 
 fn grouping(gap: i64) -> Grouping {
     Grouping { pipeline: "p".into(), parts: vec![1], of: 2, gap: Span::from_secs(gap) }
@@ -65,7 +66,7 @@ fn label(kept_as: &Key) -> Key {
 fn play(alerts: &[Episode], gap: i64, steps: &[i64], snapshots: bool) -> Vec<(EventTime, Key, Incident)> {
     let grouping = grouping(gap);
     let (mut labels, mut said) = (grouping.labels(), Vec::new());
-    let mut kept = std::collections::BTreeMap::new();
+    let mut kept = BTreeMap::new();
     let mut events = events(alerts).into_iter().peekable();
     for limit in steps.iter().map(|step| secs(*step)).chain([EventTime::MAX]) {
         while let Some(event) = events.next_if(|event| event.time < limit) {
@@ -107,6 +108,78 @@ proptest! {
         let turned = said.iter().filter(critical).map(|(.., incident)| incident.id).collect::<BTreeSet<_>>();
         prop_assert_eq!(alerts.len() + turned.len(), told.count(), "one for each alert, and where it turns critical");
         prop_assert_eq!(said, play(&alerts, gap, &[], false), "where it stops in between changes nothing");
+    }
+}
+
+/// How what is said of alerts comes: up to each of `steps` and then to the end, `lead` seconds before it is final.
+struct Course<'a> {
+    steps: &'a [i64],
+    lead: i64,
+}
+
+fn revision(event: &Emission<Alert>, change: fn(Alert) -> Change<Alert>) -> Revision<Alert> {
+    let Emission { time, key, value } = event.clone();
+    let id = RevisionId::of(&key, time, ["", ""], 0);
+    Revision { id, revision: 0, time, key, change: change(value) }
+}
+
+/// Plays incidents over alerts, and over ghosts, which are taken back before they are final; a reader hears all that is said.
+fn play_ahead(
+    alerts: &[Episode],
+    ghosts: &[Episode],
+    gap: i64,
+    course: &Course<'_>,
+) -> Result<(), TestCaseError> {
+    let grouping = grouping(gap);
+    let mut labels = grouping.labels();
+    let (mut ahead, mut heard) = (Ahead::of(grouping, &labels), Heard::default());
+    let mut last = BTreeMap::new();
+    let (all, ghosts) = (events(alerts), events(ghosts));
+    let (mut early, mut ripe) = (all.iter().peekable(), all.iter().peekable());
+    let (mut coming, mut going) = (ghosts.iter().peekable(), ghosts.iter().peekable());
+    for limit in course.steps.iter().map(|step| secs(*step)).chain([EventTime::MAX]) {
+        let lead = limit.saturating_add(Span::from_secs(course.lead));
+        while let Some(event) = early.next_if(|event| event.time < lead) {
+            ahead.hear(revision(event, Change::Provisional));
+        }
+        while let Some(ghost) = coming.next_if(|ghost| ghost.time < lead) {
+            ahead.hear(revision(ghost, Change::Provisional));
+        }
+        ahead.say(&labels).into_iter().try_for_each(|raised| heard.hear(raised))?;
+        while let Some(ghost) = going.next_if(|ghost| ghost.time < limit) {
+            ahead.hear(revision(ghost, Change::Retracted));
+        }
+        while let Some(event) = ripe.next_if(|event| event.time < limit) {
+            ahead.hear(revision(event, Change::Confirmed));
+            labels.accept(event.clone());
+        }
+        labels.advance(limit, &mut |incident| {
+            ahead.tell(&incident);
+            last.insert(incident.value.id, (incident.time, incident.value));
+        });
+        ahead.pass(limit);
+        ahead.say(&labels).into_iter().try_for_each(|raised| heard.hear(raised))?;
+        // What is said of later times is not final.
+        let later: Vec<_> = heard.said().filter(|(raised, _)| raised.time >= limit).collect();
+        let mut expected = last.clone();
+        expected.retain(|id, _| later.iter().all(|(raised, _)| raised.value.id != *id));
+        prop_assert_eq!(expected, heard.before(limit), "before {}", limit);
+    }
+    prop_assert!(heard.said().all(|(_, confirmed)| *confirmed));
+    prop_assert!(ahead.is_empty(), "it remembers what is over");
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn up_to_the_frontier_incidents_are_said_as_they_finally_are(
+        alerts in alerts(), ghosts in alerts(), gap in 0i64..15, lead in 0i64..40,
+        mut steps in prop::collection::vec(0i64..150, 0..8),
+    ) {
+        steps.sort_unstable();
+        // Of keys that have no alerts of their own.
+        let ghosts: Vec<_> = ghosts.into_iter().map(|(key, from, length, critical)| (key + 4, from, length, critical)).collect();
+        play_ahead(&alerts, &ghosts, gap, &Course { steps: &steps, lead })?;
     }
 }
 

@@ -5,44 +5,7 @@ use proptest::prelude::*;
 use super::super::keyed::play::{limits, logics, script, Play, Said};
 use super::super::{Eager, Limits};
 use super::*;
-
-/// What a reader of the stream has, checked on the way.
-#[derive(Default)]
-struct Heard(BTreeMap<AlertId, (Raised, bool)>);
-
-impl Heard {
-    fn hear(&mut self, raised: Raised) -> Result<(), TestCaseError> {
-        let known = self.0.get(&raised.alert.id);
-        let is_said = known.is_some_and(|(known, _)| known.news != News::Retracted);
-        let was_confirmed = known.is_some_and(|(_, confirmed)| *confirmed);
-        if let Some((known, _)) = known {
-            prop_assert!(raised.revision > known.revision, "{:?}", raised);
-            prop_assert_eq!(&raised.key, &known.key);
-            prop_assert_eq!(raised.alert.start, known.alert.start);
-        }
-        let changes = known.is_none_or(|(known, _)| (known.time, known.alert) != (raised.time, raised.alert));
-        let follows = match raised.news {
-            News::Raised => !is_said && !was_confirmed,
-            News::Revised => is_said && changes,
-            News::Confirmed => is_said && !was_confirmed && !changes,
-            News::Retracted => is_said && !was_confirmed && !changes,
-        };
-        prop_assert!(follows, "{:?} after {:?}", raised, known);
-        let confirmed = was_confirmed || raised.news == News::Confirmed;
-        self.0.insert(raised.alert.id, (raised, confirmed));
-        Ok(())
-    }
-
-    fn said(&self) -> impl Iterator<Item = &(Raised, bool)> {
-        self.0.values().filter(|(raised, _)| raised.news != News::Retracted)
-    }
-
-    /// The alerts as they are said to be, of those that nothing is said of at `limit` or later.
-    fn before(&self, limit: EventTime) -> BTreeMap<AlertId, (EventTime, Alert)> {
-        let said = self.said().filter(|(raised, _)| raised.time < limit);
-        said.map(|(raised, _)| (raised.alert.id, (raised.time, raised.alert))).collect()
-    }
-}
+use crate::alerts::play::Heard;
 
 /// Whether a key opened two episodes at one instant, which share an identifier: as where it lost its state in between.
 fn is_twice(emitted: &[Said], id: AlertId) -> bool {
@@ -85,7 +48,7 @@ proptest! {
                 let mut expected = last(&play.emitted);
                 let mut said = heard.before(play.frontier);
                 said.retain(|id, _| !is_twice(&play.emitted, *id));
-                expected.retain(|id, _| !is_twice(&play.emitted, *id) && heard.said().all(|(raised, _)| raised.alert.id != *id || raised.time < play.frontier));
+                expected.retain(|id, _| !is_twice(&play.emitted, *id) && heard.said().all(|(raised, _)| raised.value.id != *id || raised.time < play.frontier));
                 prop_assert_eq!(expected, said, "{} before {}", name, play.frontier);
             }
             prop_assert!(heard.said().all(|(_, confirmed)| *confirmed), "{}", name);
@@ -108,7 +71,7 @@ fn an_opening_that_moves_is_another_alert() {
         followed
             .say()
             .into_iter()
-            .map(|raised| (raised.news, raised.alert.stage, raised.alert.anomalies))
+            .map(|raised| (raised.news, raised.value.stage, raised.value.anomalies))
             .collect::<Vec<_>>()
     };
     play.arrive(0, &vec![(20, 0, 5.0)]);
