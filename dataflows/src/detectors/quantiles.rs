@@ -155,7 +155,7 @@ impl QuantileBands {
             multivariate: false,
             parameters: vec![LOWER, UPPER, ACCURACY, BUCKETS, HALF_LIFE, WARMUP],
             cost: "O(log buckets), O(buckets) for a value in a new bucket",
-            state: "128 + 8 × buckets with values, at most 2 × buckets",
+            state: "104 + 8 × buckets with values, at most 2 × buckets",
             source: "Masson, Rim and Lee 2019, DDSketch: A Fast and Fully-Mergeable Quantile Sketch with Relative-Error \
                      Guarantees",
             construct: DetectorInfo::constructor(|params| {
@@ -200,6 +200,10 @@ impl Detector for QuantileBands {
         "quantile-bands"
     }
 
+    fn version(&self) -> u32 {
+        2
+    }
+
     fn start(&self, _seed: u64) -> QuantileState {
         QuantileState::default()
     }
@@ -207,6 +211,7 @@ impl Detector for QuantileBands {
     #[inline]
     fn score(&self, QuantileState(sketch): &mut QuantileState, _time: EventTime, values: &[f64]) -> Score {
         let value = values[0];
+        sketch.fetch();
         if value.abs() > LEARNABLE {
             return self.say(sketch, value, None);
         }
