@@ -61,7 +61,8 @@ impl Counts {
     /// How many scores were in the bucket of this one, or above.
     pub(super) fn at_least(&self, score: f64) -> u32 {
         let bucket = bucket(score);
-        self.buckets.iter().rev().take_while(|(other, _)| *other >= bucket).map(|(_, count)| count).sum()
+        // All are looked at: they are on their way from memory at once, and `add` is next; where to stop would not be foreseen.
+        self.buckets.iter().map(|(other, count)| if *other >= bucket { *count } else { 0 }).sum()
     }
 
     /// Halves all counts, such that the number of scores from any bucket on halves too.
