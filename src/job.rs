@@ -11,7 +11,7 @@ use tidewatch_dataflows::alerts::Finding;
 use tidewatch_dataflows::logic::DynLogic;
 use tidewatch_dataflows::mutes::Edition;
 use tidewatch_dataflows::operators::Eager;
-use tidewatch_dataflows::{EventTime, Record};
+use tidewatch_dataflows::{EventTime, Record, Span};
 use timely::worker::Worker;
 use tracing::info;
 use xxhash_rust::xxh3::xxh3_64;
@@ -172,15 +172,15 @@ impl Job {
         let inputs =
             inputs.map(|(spec, input)| recording.replay(input.clone(), play, input::fingerprint(spec)));
         let inputs = inputs.collect::<Result<_, _>>()?;
-        // A replay must not disturb what goes on.
-        let file = PipelineFile { checkpoint: None, ..self.0.file.clone() };
+        // A replay must not disturb what goes on, nor be disturbed by it.
+        let mut file = PipelineFile { checkpoint: None, ..self.0.file.clone() };
+        file.mutes.iter_mut().for_each(|mutes| mutes.every = Span::ZERO);
         Ok(Self(Arc::new(Parts { inputs, file, ..Parts::clone(&self.0) })))
     }
 
-    /// The same job with these editions of reference data in the place of what its list of mutes says now, and of what it is said
-    /// later; unless there are none.
-    pub fn referring(&self, editions: Vec<Edition<String>>) -> Self {
-        let editions = (!editions.is_empty()).then_some(editions);
+    /// The same job with these editions of reference data in the place of what its list of mutes says now, and later; unless none
+    /// were ever noted.
+    pub fn referring(&self, editions: Option<Vec<Edition<String>>>) -> Self {
         Self(Arc::new(Parts { editions, ..Parts::clone(&self.0) }))
     }
 

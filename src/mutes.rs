@@ -4,7 +4,7 @@
 //! parts of a key by their names. A cell that is empty, or a column that is not there, leaves open what it could say: since ever, until it
 //! is taken out of the list, all detections, any key. Lines that begin with `#` are comments.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 
 use csv::{ReaderBuilder, StringRecord, Trim};
@@ -20,10 +20,14 @@ pub const LIMIT: u64 = 256 << 10;
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if the file cannot be read, is no text, or is longer than [`LIMIT`].
+/// [`Error::Io`] if the file cannot be read, is no regular file or no text, or is longer than [`LIMIT`].
 pub fn read(path: &str) -> Result<String, Error> {
     let io = |error| Error::io(format!("the list of mutes {path}"))(error);
     let mut text = String::new();
+    // To open a pipe would wait for whoever writes to it.
+    if !fs::metadata(path).map_err(io)?.is_file() {
+        return Err(io(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")));
+    }
     File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_string(&mut text)).map_err(io)?;
     if text.len() as u64 > LIMIT {
         let reason = format!("it is longer than {} KiB, which is the limit", LIMIT >> 10);

@@ -86,13 +86,33 @@ gap = "1s"
         fs::read_to_string(self.folder.path().join(format!("own-{stream}.jsonl"))).unwrap_or_default()
     }
 
+    /// Writes a file at once.
+    fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        fs::write(path.with_extension("new"), text).expect("it can be written");
+        fs::rename(path.with_extension("new"), path).expect("it can be moved");
+    }
+
+    /// Changes the pipeline.
+    fn change(&self, change: impl Fn(&str) -> String) {
+        let text = fs::read_to_string(self.folder.path().join("p.toml")).expect("it is there");
+        self.write("p.toml", &change(&text));
+    }
+
+    /// Stops the job where another pipeline can go on.
+    fn stop(&mut self) {
+        let said = tidewatch_in(&self.folder, ["savepoint", "p.toml", "--stop"]);
+        assert_eq!(Some(0), said.code, "{}", said.err);
+        self.job().end(SOON);
+    }
+
     /// Changes the list, and waits until the job has taken it up.
     fn mute(&mut self, list: &str) {
         let job = self.job.as_ref().expect("it runs");
         let taken = || job.err().matches("reference data has a new edition").count();
         // The first one is taken up at once.
         let before = if list.is_empty() { 0 } else { taken() };
-        fs::write(self.folder.path().join("mutes.csv"), list).expect("it can be written");
+        self.write("mutes.csv", list);
         until("it is taken up", || taken() > before);
     }
 
@@ -127,6 +147,8 @@ gap = "1s"
         self.come(50, &[("a", 1), ("a", 1), ("a", 1), ("c", 1)]);
         self.await_said("alerts", &["\"a\"", "closed", "00:00:52"]);
         self.await_said("verdicts", &["00:00:52"]);
+        self.await_said("muted", &["00:00:31"]);
+        self.await_said("incidents", &["\"a\"", "opened", "00:00:33"]);
     }
 
     fn all(&self) -> Vec<String> {
@@ -145,9 +167,15 @@ fn lines(stream: &str) -> Vec<String> {
     stream.lines().map(line).collect()
 }
 
+const CHECKPOINT: &str = "checkpoint = { store = \"state\", every = \"50ms\", commit = \"10ms\" }";
+
 #[test]
 fn a_list_that_changes_is_taken_up_recorded_and_replayed() {
-    let mut course = Course::new("");
+    ["", CHECKPOINT].into_iter().for_each(is_recorded);
+}
+
+fn is_recorded(tables: &str) {
+    let mut course = Course::new(tables);
     course.run(&["--record", "r.tide"]);
     course.unfold(&mut |_| ());
     let pid = course.job().child.id();
@@ -172,12 +200,13 @@ fn a_list_that_changes_is_taken_up_recorded_and_replayed() {
     assert_eq!(expected.map(str::to_owned).to_vec(), alerts);
     assert_eq!(["20Z b opened", "31Z a opened"].map(str::to_owned).to_vec(), lines(muted));
     // What was recorded does not hang on what the list says now.
-    fs::write(course.folder.path().join("mutes.csv"), "host\nc\n").expect("it can be written");
+    course.write("mutes.csv", "host\nc\n");
     for cluster in [&["-w", "1"][..], &["-w", "2"], &["-n", "2", "-w", "2"]] {
         let replay = ["replay", "r.tide", "p.toml", "-q", "--out", "again"];
         let said = tidewatch_in(&course.folder, [&replay, cluster].concat());
         assert_eq!((Some(0), ""), (said.code, &*said.out), "{}", said.err);
         for (stream, own) in STREAMS.iter().zip(&own) {
+            assert!(!own.is_empty(), "{stream} says something");
             let again = fs::read_to_string(course.folder.path().join(format!("again/{stream}.jsonl")));
             let again = again.expect("it is written");
             // A replay goes to the end.
@@ -195,7 +224,7 @@ fn a_job_that_is_killed_goes_on_with_the_editions_that_it_has_taken_up() {
         course.unfold(&mut |_| ());
         course.all()
     };
-    let mut course = Course::new("checkpoint = { store = \"state\", every = \"50ms\", commit = \"10ms\" }");
+    let mut course = Course::new(CHECKPOINT);
     course.run(&["-w", "2"]);
     let mut clusters = [&["-w", "1"][..], &["-n", "2"], &["-w", "3"], &["-w", "1"]].into_iter();
     course.unfold(&mut |course| {
@@ -208,4 +237,120 @@ fn a_job_that_is_killed_goes_on_with_the_editions_that_it_has_taken_up() {
             if expected.len() < found.len() { (expected, &found) } else { (&found, expected) };
         assert!(long.starts_with(short.as_str()), "{stream}:\n{expected}\n{found}");
     }
+    assert_eq!(2, course.said("muted").lines().count());
+}
+
+#[test]
+fn what_a_damaged_recording_lacks_is_not_taken_from_the_list() {
+    let mut course = Course::new("");
+    course.write("mutes.csv", "host\na\n");
+    course.run(&["--record", "r.tide"]);
+    course.come(0, &[("a", 9), ("a", 1), ("c", 1)]);
+    course.await_said("muted", &["opened"]);
+    signal(course.job().child.id(), "INT");
+    course.job().end(SOON);
+    let path = course.folder.path().join("r.tide");
+    let mut bytes = fs::read(&path).expect("it is there");
+    let at = bytes.windows(6).position(|bytes| bytes == b"host\na").expect("it has the list");
+    bytes[at + 5] = b'b';
+    fs::write(path, bytes).expect("it can be written");
+    let replay = ["replay", "r.tide", "p.toml", "-q", "--stream", "muted"];
+    let said = tidewatch_in(&course.folder, replay);
+    assert_eq!((Some(1), ""), (said.code, &*said.out), "{}", said.err);
+    assert!(
+        said.err.contains("r.tide: damaged at byte") && said.err.contains("@reference/mutes"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_replay_takes_a_list_as_it_is_at_its_start_if_none_was_recorded() {
+    let course = Course::new("");
+    course.come(0, &[("a", 9), ("a", 1), ("b", 9), ("c", 1)]);
+    course.change(|text| text.replace(", follow = true", "").replace("idle = \"1h\"", ""));
+    let said = tidewatch_in(&course.folder, ["record", "p.toml", "--out", "r.tide"]);
+    assert_eq!(Some(0), said.code, "{}", said.err);
+    assert!(said.err.contains("4 records of 1 partition recorded"), "{}", said.err);
+    course.write("mutes.csv", "host\na\n");
+    let mut command = Command::new(PROGRAM);
+    let replay = ["replay", "r.tide", "p.toml", "-v", "--speed", "3", "--out", "again"];
+    let mut replay = start(command.current_dir(&course.folder).args(replay));
+    let again = course.folder.path().join("again");
+    until("it writes", || again.exists());
+    course.write("mutes.csv", "host\nb\n");
+    assert_eq!(Some(0), replay.end(SOON).code);
+    let again = fs::read_to_string(course.folder.path().join("again/muted.jsonl")).expect("it is written");
+    assert_eq!(["00Z a opened", "03Z a closed"].map(str::to_owned).to_vec(), lines(&again));
+}
+
+#[test]
+fn a_pipeline_that_has_no_list_any_more_tells_what_was_muted() {
+    let mut course = Course::new(CHECKPOINT);
+    course.write("mutes.csv", "host\na\n");
+    course.run(&[]);
+    course.come(0, &[("a", 9), ("a", 1), ("c", 1), ("c", 1)]);
+    course.await_said("muted", &["opened"]);
+    course.stop();
+    course.change(|text| {
+        let text = text.replace("[mutes]\npath = \"mutes.csv\"\nevery = \"20ms\"\n", "");
+        let (before, after) = text.split_once("[[sink]]\nstream = \"muted\"").expect("it has one");
+        format!("{before}{}", after.split_once("jsonl\" }\n").expect("it ends").1)
+    });
+    course.run(&["-w", "2"]);
+    course.come(10, &[("c", 1), ("a", 1), ("a", 1), ("c", 1)]);
+    course.await_said("alerts", &["\"a\"", "closed"]);
+    // At the savepoint.
+    assert_eq!(["03Z a opened", "12Z a closed"].map(str::to_owned).to_vec(), lines(&course.said("alerts")));
+}
+
+#[test]
+fn editions_that_make_no_sense_any_more_do_not_end_those_that_do() {
+    let mut course = Course::new(CHECKPOINT);
+    course.run(&[]);
+    course.mute("");
+    course.come(0, &[("a", 1), ("b", 1), ("c", 1)]);
+    course.await_said("verdicts", &["00:00:01"]);
+    for host in ["x", "y", "z"] {
+        course.mute(&format!("host,detector\n{host},high\n"));
+    }
+    course.stop();
+    course.change(|text| text.replace("name = \"high\"", "name = \"tall\""));
+    course.write("mutes.csv", "host,detector\nb,tall\n");
+    course.run(&["-w", "2"]);
+    course.job().await_err("reference data has a new edition");
+    course.come(10, &[("a", 9), ("b", 9), ("c", 1)]);
+    course.await_said("muted", &["\"b\"", "opened"]);
+    course.job().kill();
+    course.run(&["-w", "3"]);
+    course.come(20, &[("c", 1), ("b", 8), ("b", 1), ("b", 1), ("b", 1), ("c", 1)]);
+    course.await_said("muted", &["\"b\"", "closed"]);
+    assert!(!course.job().err().contains("a new edition"), "{}", course.job().err());
+    assert!(!course.said("alerts").contains("\"b\""), "{}", course.said("alerts"));
+}
+
+#[test]
+fn a_list_that_is_wrong_is_refused_with_its_place() {
+    let course = Course::new("");
+    course.write("mutes.csv", "host,from\na,soon\n");
+    let wrong = "mutes.csv:2:2: \"from\" is not a time in RFC 3339: \"soon\"";
+    for arguments in [&["check", "p.toml"][..], &["run", "p.toml", "-q"], &["run", "p.toml", "-q", "-n", "2"]]
+    {
+        let said = tidewatch_in(&course.folder, arguments);
+        assert!(said.code == Some(2) && said.err.contains(wrong), "{arguments:?}: {said:?}");
+    }
+    fs::remove_file(course.folder.path().join("mutes.csv")).expect("it is there");
+    for arguments in [&["check", "p.toml"][..], &["run", "p.toml", "-q"]] {
+        let said = tidewatch_in(&course.folder, arguments);
+        let is_missing = said.err.contains("the list of mutes mutes.csv: No such file");
+        assert!(said.code == Some(2) && is_missing, "{arguments:?}: {said:?}");
+    }
+    // Nobody hears of alerts there.
+    let labels = course.folder.path().join("labels.csv");
+    fs::write(labels, "key,start,end\na,1970-01-01T00:00:00Z,1970-01-01T00:00:01Z\n")
+        .expect("it can be written");
+    course.change(|text| text.replace(", follow = true", "").replace("idle = \"1h\"", ""));
+    course.come(0, &[("a", 9), ("a", 1), ("c", 1)]);
+    let said = tidewatch_in(&course.folder, ["evaluate", "p.toml", "--labels", "labels.csv"]);
+    assert_eq!(Some(0), said.code, "{}", said.err);
 }

@@ -87,8 +87,10 @@ impl Kept {
     }
 }
 
-/// Keeps nothing, for a run that nobody replays by its journal: decisions have no end as long as it goes on.
-pub(crate) struct Unkept;
+/// Keeps nothing, for a run that nobody replays by its journal: decisions have no end as long as it goes on. It may go by editions of
+/// reference data that were taken up before.
+#[derive(Clone, Debug, Default)]
+pub struct Unkept(pub Vec<Edition<String>>);
 
 impl Journal for Unkept {
     fn append(&self, _: Decision) -> Result<Kept, Error> {
@@ -104,7 +106,7 @@ impl Journal for Unkept {
     }
 
     fn editions(&self) -> Vec<Edition<String>> {
-        Vec::new()
+        self.0.clone()
     }
 }
 
@@ -119,11 +121,6 @@ struct Written {
 }
 
 impl MemoryJournal {
-    /// One with editions of reference data that were taken up.
-    pub fn of(editions: Vec<Edition<String>>) -> Self {
-        Self(Arc::new(Mutex::new(Written { editions, ..Written::default() })))
-    }
-
     /// The last decision at each offset: by partition, and of one in the order in which they were taken.
     pub fn all(&self) -> Vec<Decision> {
         lock(&self.0).decisions.values().flatten().copied().collect()

@@ -30,7 +30,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use control::{Bulletin, Control, Reached, Totals};
 pub use error::Error;
 pub use ingest::{Ingested, Input};
-pub use journal::{Decision, Journal, Kept, MemoryJournal};
+pub use journal::{Decision, Journal, Kept, MemoryJournal, Unkept};
 pub use reference::Reference;
 pub use schema::Schema;
 pub use sink::{Header, Message, Progress, Shard, ShardWriter, Sink, TransactionalSink};

@@ -1,7 +1,7 @@
 //! Reference data: a text that may change while a run goes on.
 //!
 //! **Protocol.** When a text has changed is seen by a clock, so it is a decision that is journaled: each edition is in force from an
-//! event time on. An operator on the first worker holds a capability at the frontier of keyed state. When there is a new edition, that
+//! event time on. An operator on the first worker holds a capability at the frontier of the records. When there is a new edition, that
 //! is the time from which on it will be in force (but not below the [floor](crate::ingest::Resume::floor): what an earlier run
 //! has committed was found without it; and later than any other edition); the operator stays there until the edition is in the journal, and only then tells all
 //! workers. So whoever takes editions as an input knows all that are in force up to the frontier of that input, and a run that
@@ -32,7 +32,7 @@ use crate::{Control, Error, Journal, Kept};
 /// Reads a text as it is now.
 pub type Read = dyn Fn() -> Result<String, Error> + Send + Sync;
 
-/// Makes something of a text, or says what is wrong with it, and where.
+/// Makes something of a text, or says what is wrong with it, and where. What is empty is no text that is wrong.
 pub type Parse<T> = dyn Fn(&str) -> Result<T, String> + Send + Sync;
 
 /// Reference data, and how it becomes known.
@@ -54,14 +54,15 @@ type Taken<T> = (String, T);
 
 impl<T: ExchangeData + Clone> Reference<T> {
     /// Tells each worker of all editions, each before anything has passed of the time from which on it is in force. `passed` has the
-    /// frontier of keyed state, and nothing else.
+    /// frontier of the records, and nothing else.
     ///
-    /// At the start of a run it is read by the first worker. An edition that cannot be read or makes no sense is none: of the first one that is
-    /// an error; of others a warning, and the one before it stays in force.
+    /// At the start of a run it is read by the first worker. A text that cannot be read or makes no sense is no edition: where there
+    /// is none yet that is an error; later on a warning, and the one before it stays in force. An edition of an earlier run that makes
+    /// no sense any more says nothing.
     ///
     /// # Errors
     ///
-    /// [`Error`] if there is no edition yet, and none can be read.
+    /// [`Error::Configuration`] if there is no edition that makes sense, and none can be read.
     pub fn refer<'scope>(
         self,
         passed: StreamVec<'scope, EventTime, ()>,
@@ -123,35 +124,35 @@ impl<T: ExchangeData + Clone> Reference<T> {
 
     /// The editions that are known, and the text of the newest; has a new one taken up if that is not what is read now.
     fn begin(&self, taken: &Sender<Taken<T>>) -> Result<(Vec<Edition<T>>, String), Error> {
-        let mut newest = None;
-        let mut known = Vec::new();
+        let wrong = Error::Configuration;
+        let (mut newest, mut known) = (None, Vec::new());
         for Edition { from, value: text } in self.journal.editions() {
-            newest = match (self.parse)(&text) {
+            let value = match (self.parse)(&text) {
                 Ok(value) => {
-                    known.push(Edition { from, value });
-                    Some(text)
+                    newest = Some(text);
+                    value
                 }
-                // It was of a pipeline whose keys have other parts.
+                // It was of a pipeline whose keys have other parts. Where it was in force, nothing is.
                 Err(reason) => {
                     warn!(%from, "an earlier edition of reference data makes no sense any more: {reason}");
-                    None
+                    newest = None;
+                    (self.parse)("").map_err(wrong)?
                 }
             };
+            known.push(Edition { from, value });
         }
         let Some((read, _)) = &self.read else { return Ok((known, String::new())) };
-        let text = read().and_then(|text| match (self.parse)(&text) {
-            Ok(value) => Ok((text, value)),
-            Err(reason) => Err(Error::Configuration(reason)),
-        });
+        let text = read().map_err(|error| error.to_string());
+        let text = text.and_then(|text| Ok(((self.parse)(&text)?, text)));
         match (text, newest) {
-            (Ok((text, _)), Some(newest)) if text == newest => Ok((known, newest)),
-            (Ok((text, value)), _) => {
+            (Ok((_, text)), Some(newest)) if text == newest => Ok((known, newest)),
+            (Ok((value, text)), _) => {
                 let _ = taken.send((text.clone(), value));
                 Ok((known, text))
             }
-            (Err(error), None) => Err(error),
-            (Err(error), Some(newest)) => {
-                warn!("{error}; what was known last stays in force");
+            (Err(reason), None) => Err(wrong(reason)),
+            (Err(reason), Some(newest)) => {
+                warn!("{reason}; what was known last stays in force");
                 Ok((known, newest))
             }
         }

@@ -28,9 +28,15 @@ pub struct Mute {
 impl Mute {
     /// Whether it mutes alerts of a detection of a key at a time.
     pub fn covers(&self, key: &Key, detector: &str, time: EventTime) -> bool {
-        self.from <= time
-            && time < self.to
-            && self.detector.as_deref().is_none_or(|one| one == detector)
+        self.holds(time) && self.concerns(key, detector)
+    }
+
+    fn holds(&self, time: EventTime) -> bool {
+        self.from <= time && time < self.to
+    }
+
+    fn concerns(&self, key: &Key, detector: &str) -> bool {
+        self.detector.as_deref().is_none_or(|one| one == detector)
             && self
                 .key
                 .iter()
@@ -87,26 +93,25 @@ impl Mutes {
 
     /// Why alerts of a detection of a key are muted at a time, if they are, and the first instant after it at which they are not.
     pub fn muted(&self, key: &Key, detector: &str, time: EventTime) -> Option<(&str, EventTime)> {
-        let reason = self.at(time).0.find(|mute| mute.covers(key, detector, time))?.reason.as_ref();
-        let mut until = time;
-        loop {
-            let (mutes, end) = self.at(until);
-            let longest = mutes.filter(|mute| mute.covers(key, detector, until)).map(|mute| mute.to).max();
-            match longest {
-                // What is muted for ever has no such instant.
-                Some(EventTime::MAX) if end == EventTime::MAX => return Some((reason, EventTime::MAX)),
-                Some(to) => until = to.min(end),
-                None => return Some((reason, until)),
+        let (in_force, _) = self.0.range(..=time).next_back()?;
+        let mut editions = self.0.range(in_force..).peekable();
+        let (mut reason, mut until) = (None, time);
+        while let Some((_, mutes)) = editions.next() {
+            let end = editions.peek().map_or(EventTime::MAX, |(from, _)| **from);
+            let mut ours: Vec<_> = mutes.iter().filter(|mute| mute.concerns(key, detector)).collect();
+            reason = reason.or_else(|| ours.iter().find(|mute| mute.holds(time)).map(|mute| &*mute.reason));
+            ours.sort_by_key(|mute| mute.from);
+            for mute in ours {
+                if mute.holds(until) && until < end {
+                    until = mute.to.min(end);
+                }
+            }
+            // It goes on only if the next edition mutes it, too.
+            if until < end {
+                break;
             }
         }
-    }
-
-    /// The entries in force at a time, and until when they are.
-    fn at(&self, time: EventTime) -> (impl Iterator<Item = &Mute>, EventTime) {
-        let edition = self.0.range(..=time).next_back();
-        let after = self.0.range((std::ops::Bound::Excluded(time), std::ops::Bound::Unbounded)).next();
-        let end = after.map_or(EventTime::MAX, |(from, _)| *from);
-        (edition.into_iter().flat_map(|(_, mutes)| mutes), end)
+        reason.map(|reason| (reason, until))
     }
 }
 

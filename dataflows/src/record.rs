@@ -16,7 +16,7 @@ use crate::EventTime;
 
 pub use batch::{Head, Origin, RowBatch};
 pub use dictionary::{Dictionary, Recoded, Recoding};
-pub use key::{Key, KeyGroup, KeyId, KeyNumber, KeyText, KEY_GROUPS, KEY_SEPARATOR};
+pub use key::{Key, KeyGroup, KeyId, KeyNumber, KeyText, KEY_GROUPS, KEY_PARTS, KEY_SEPARATOR};
 pub use name::Name;
 pub(crate) use rows::{recycle, Rows};
 

@@ -107,7 +107,7 @@ fn subsumes(manifest: &Manifest, body: &Body) -> bool {
         Body::Joined(positions) => {
             positions.iter().all(|joined| manifest.position(joined.partition()).is_some())
         }
-        // One that came when the manifest was written is not in it; one that another one has followed before the boundary need not be.
+        // One that came later is not in it; one that another one has followed by the boundary need not be.
         Body::Referred(edition) => manifest
             .editions
             .iter()

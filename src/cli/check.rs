@@ -10,7 +10,7 @@ use crate::job::Job;
 use crate::registry::Registry;
 use crate::{config, Error};
 
-/// Validates pipeline files without running them: every mistake with its position and what would be right.
+/// Validates pipeline files, and the lists of [mutes] that they name, without running them: every mistake with its position and what would be right.
 ///
 /// With --json, an object for each right file: file, pipeline, key, values; and for each mistake: file, line, column,
 /// message (line and column are null where a mistake has no place in the file).
@@ -25,7 +25,8 @@ impl Check {
     pub(super) fn execute(&self, registry: &Registry, voice: Voice) -> Result<(), Error> {
         let mut errors = Vec::new();
         for path in &self.files {
-            let job = match config::read(path, registry).and_then(|file| Job::new(file, registry)) {
+            let job = config::read(path, registry).and_then(|file| Job::new(file, registry));
+            let job = match job.and_then(|job| job.check_mutes().map(|()| job)) {
                 Ok(job) => job,
                 Err(error) => {
                     if voice.json {

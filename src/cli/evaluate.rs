@@ -152,9 +152,9 @@ fn refusal(configuration: Configuration<'_>, error: &Error) -> Error {
     }
 }
 
-/// A pipeline as if nothing of it had ever run: where it goes on is none of our business.
+/// A pipeline as if nothing of it had ever run: where it goes on is none of our business, nor who hears of alerts.
 fn read(path: &Path, registry: &Registry) -> Result<PipelineFile, Error> {
-    Ok(PipelineFile { checkpoint: None, ..config::read(path, registry)? })
+    Ok(PipelineFile { checkpoint: None, mutes: None, ..config::read(path, registry)? })
 }
 
 /// What the detections of a pipeline say of its sources.

@@ -1,6 +1,7 @@
 //! `[[source]]`.
 
 use tidewatch_connectors::format::Framing;
+use tidewatch_dataflows::record::KEY_PARTS;
 
 use super::fields::{self, Fields};
 use super::files;
@@ -155,6 +156,9 @@ fn distinct(reader: &Reader<'_>, names: &Names, implied: Option<&str>) -> Checke
                 let written = text.written.strip_prefix('@').filter(|_| what == "key parts");
                 let written = written.unwrap_or(&text.written);
                 result = Err(reader.fault(text.at, format!("two {what} are called {written:?}")));
+            }
+            if what == "key parts" && seen.len() == KEY_PARTS {
+                result = Err(reader.fault(text.at, format!("a key has at most {KEY_PARTS} parts")));
             }
             seen.push(name);
         }

@@ -244,6 +244,8 @@ pub struct MutesSpec {
 impl MutesSpec {
     /// How often that is unless said otherwise.
     pub const EVERY: Span = Span::from_secs(1);
+    /// How often that is at most.
+    pub const LEAST: Span = Span::from_millis(10);
 }
 
 /// A place for results: a `[[sink]]`.

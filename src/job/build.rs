@@ -97,9 +97,17 @@ impl Job {
         let (limits, eager) = (self.limits(), provisional.then_some(self.0.eager));
         if let Some(recovered) = recovered {
             // State is the same whoever wants to see what.
-            let grouped = (self.0.schema.key.len(), self.grouping());
+            let grouping = self.grouping();
             let mutes = self.mutes(Some(recovered));
-            return recovered.find(records, limits, eager, logic, grouped, mutes, &self.0.registry.observers);
+            return recovered.find(
+                records,
+                limits,
+                eager,
+                logic,
+                grouping,
+                mutes,
+                &self.0.registry.observers,
+            );
         }
         let keyed = match eager {
             Some(eager) => records.keyed_eagerly(limits, eager, logic),
@@ -109,7 +117,7 @@ impl Job {
         if let Some(mutes) = self.mutes(None) {
             let editions = mutes.refer(found.keyed.passed.clone())?;
             let Found { alerts, said, .. } = &found;
-            let streams = alerts.clone().mute(said.clone(), editions, self.0.schema.key.len());
+            let streams = alerts.clone().mute(said.clone(), editions);
             (found.alerts, found.muted, found.said) =
                 (streams.alerts, Some(streams.muted), streams.provisional);
         }
@@ -129,7 +137,6 @@ impl Job {
         alerts.as_ref().map(|alerts| Grouping {
             pipeline: name.as_str().into(),
             parts: alerts.group_by.clone(),
-            of: self.0.schema.key.len(),
             gap: alerts.gap,
         })
     }

@@ -3,21 +3,33 @@
 use std::sync::Arc;
 
 use tidewatch_connectors::reference::{Parse, Read};
-use tidewatch_connectors::{Journal, MemoryJournal, Reference};
+use tidewatch_connectors::{Journal, Reference, Unkept};
 use tidewatch_dataflows::mutes::Mute;
 use tidewatch_dataflows::EventTime;
 
 use super::Job;
 use crate::mutes;
 use crate::recovery::Recovered;
+use crate::Error;
 
 impl Job {
+    /// Checks that the list of mutes, if the pipeline has one, can be read and makes sense.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if not.
+    pub fn check_mutes(&self) -> Result<(), Error> {
+        let Some(Reference { read: Some((read, _)), parse, .. }) = self.mutes(None) else { return Ok(()) };
+        let text = read().map_err(|error| Error::Usage(error.to_string()))?;
+        parse(&text).map(drop).map_err(Error::Usage)
+    }
+
     /// The list of mutes, if the pipeline has one, or had one where it goes on.
     pub(super) fn mutes(&self, recovered: Option<&Recovered>) -> Option<Reference<Vec<Mute>>> {
         let file = self.file();
         let journal: Arc<dyn Journal> = match (recovered, self.0.editions.clone()) {
             (Some(recovered), None) => Arc::new(recovered.keeper.clone()),
-            (_, editions) => Arc::new(MemoryJournal::of(editions.unwrap_or_default())),
+            (_, editions) => Arc::new(Unkept(editions.unwrap_or_default())),
         };
         if file.mutes.is_none() && (recovered.is_none() || journal.editions().is_empty()) {
             return None;

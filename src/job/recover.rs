@@ -59,12 +59,12 @@ impl Recovered {
         limits: Limits,
         eager: Option<Eager>,
         logic: DynLogic<Record, Finding>,
-        (parts, grouping): (usize, Option<Grouping>),
+        grouping: Option<Grouping>,
         mutes: Option<Reference<Vec<Entry>>>,
         observers: &[Arc<Observe>],
     ) -> Result<Found<'scope>, Error> {
         let scope = records.rows.scope();
-        let kept = self.kept(scope.index(), scope.peers(), parts)?;
+        let kept = self.kept(scope.index(), scope.peers())?;
         let restored = (!observers.is_empty()).then(|| kept.versions());
         let (labels, muted) = (kept.beside(KeptAs::label), kept.beside(KeptAs::muted));
         let (ticker, boundaries) = Ticker::new(scope);
@@ -81,8 +81,7 @@ impl Recovered {
         if let Some(mutes) = mutes {
             let editions = mutes.refer(found.keyed.passed.clone())?;
             let Found { alerts, said, .. } = &found;
-            let streams =
-                alerts.clone().mute_durably(said.clone(), editions, parts, beside.clone(), muted)?;
+            let streams = alerts.clone().mute_durably(said.clone(), editions, beside.clone(), muted)?;
             (found.alerts, found.muted, found.said) =
                 (streams.alerts, Some(streams.muted), streams.provisional);
             beside.changes = streams.changes;
@@ -103,19 +102,17 @@ impl Recovered {
     }
 
     /// What was kept of the keys and of what is beside them that a worker owns.
-    fn kept(&self, worker: usize, peers: usize, parts: usize) -> Result<Kept, Error> {
+    fn kept(&self, worker: usize, peers: usize) -> Result<Kept, Error> {
         let groups = KeyGroups::of_worker(worker, peers);
         let kept = |checkpoint: &Checkpoint| groups.iter().map(|group| checkpoint.group(group)).collect();
         let groups = self.checkpoint.as_ref().map_or(Ok(Vec::new()), kept)?;
-        Ok(Kept { groups, parts, worker, since: Instant::now() })
+        Ok(Kept { groups, worker, since: Instant::now() })
     }
 }
 
 /// What was kept for a worker.
 struct Kept {
     groups: Vec<Merged>,
-    /// How many parts a key has.
-    parts: usize,
     worker: usize,
     since: Instant,
 }
@@ -127,7 +124,7 @@ impl Kept {
 
     /// The states of keys, with their versions.
     fn versions(&self) -> Vec<(Key, Version)> {
-        let of_keys = self.live().filter(|change| KeptAs::of(change.key, self.parts) == KeptAs::Key);
+        let of_keys = self.live().filter(|change| KeptAs::of(change.key) == KeptAs::Key);
         let version =
             |Change { key, version, last, state }| (Key::new(key), Version::new(version, last, state));
         of_keys.map(version).collect()
@@ -135,8 +132,7 @@ impl Kept {
 
     /// The states of what `named` names.
     fn beside(&self, named: fn(KeptAs) -> Option<Key>) -> Vec<(Key, Vec<u8>)> {
-        let state =
-            |change: Change<'_>| Some((named(KeptAs::of(change.key, self.parts))?, change.state?.to_vec()));
+        let state = |change: Change<'_>| Some((named(KeptAs::of(change.key))?, change.state?.to_vec()));
         self.live().filter_map(state).collect()
     }
 
@@ -145,7 +141,7 @@ impl Kept {
         Box::new(move |take: &mut Take<'_>| {
             let mut keys = 0_u64;
             for Change { key, last, state, .. } in self.live() {
-                if KeptAs::of(key, self.parts) == KeptAs::Key {
+                if KeptAs::of(key) == KeptAs::Key {
                     take(state::Change { key, last, state })?;
                     keys += 1;
                 }

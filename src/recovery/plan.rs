@@ -156,7 +156,7 @@ pub(super) fn of_this_pipeline(log: &[(Entry, Body)], hash: u64, reach: Reach) -
     match last {
         Some((other, stopped)) if other != hash && !stopped.is_some_and(shards_are_at) => Err(Error::Usage(
             "the store has the state of another pipeline: something that changes output is not as it was (a source's \
-             format, time, key, values or lateness, a step, a detection, [alerts], a limit, or the pipeline's name). Put it back; or stop the pipeline as it \
+             format, time, key, values or lateness, a step, a detection, [alerts], that there is [mutes], a limit, or the pipeline's name). Put it back; or stop the pipeline as it \
              was with `tidewatch savepoint --stop`, and go on with this one; or start anew with --fresh"
                 .to_owned(),
         )),

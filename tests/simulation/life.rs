@@ -110,7 +110,7 @@ impl Life {
         let job = Job::new(file.expect("it is right"), &registry).expect("it fits together");
         let job = match &world.mutes {
             Mutes::Written(_) => job,
-            Mutes::Taken(editions) => job.referring(editions.clone()),
+            Mutes::Taken(editions) => job.referring(Some(editions.clone())),
         };
         let job = job.at_pace(setting.pace);
         let (cluster, own) = (Cluster::threads(setting.workers), control.clone());

@@ -57,7 +57,7 @@ impl Input {
             max_future: None,
             idle: None,
             quarantine: Quarantine::default(),
-            journal: Arc::new(Unkept),
+            journal: Arc::new(Unkept::default()),
             pace: Pace::default(),
             ahead: AHEAD,
             resume: None,
@@ -155,7 +155,7 @@ impl Input {
 
     /// The same input from a recording of its source, which has all decisions.
     pub(crate) fn replaying(mut self, source: Arc<dyn Source>) -> Self {
-        (self.source, self.journal, self.idle) = (source, Arc::new(Unkept), None);
+        (self.source, self.journal, self.idle) = (source, Arc::new(Unkept::default()), None);
         self
     }
 

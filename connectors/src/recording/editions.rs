@@ -49,26 +49,30 @@ impl Shared {
 }
 
 impl Recording {
-    /// The editions of reference data that were in force; none if none were recorded.
+    /// The editions of reference data that were in force; none if nobody noted any.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] if they cannot be read. Those behind a damage are missing, which is among the [damages](Self::damages) then.
-    pub fn editions(&self) -> Result<Vec<Edition<String>>, Error> {
+    pub fn editions(&self) -> Result<Option<Vec<Edition<String>>>, Error> {
+        let mut tracks = self.0.all().filter(|(_, track)| is_reference(&track.described.source)).peekable();
+        if tracks.peek().is_none() {
+            return Ok(None);
+        }
         let mut editions = Vec::new();
-        for (contents, track) in self.0.all().filter(|(_, track)| is_reference(&track.described.source)) {
+        for (contents, track) in tracks {
             for index in 0..track.blocks.len() {
                 match read(contents, track, index) {
                     Ok(read) => editions.extend(read),
                     Err(Failure::Io(error)) => return Err(Error::io(&contents.path)(error)),
                     Err(Failure::Wrong(what)) => {
                         contents.tell_block(track, index, what);
-                        return Ok(editions);
+                        return Ok(Some(editions));
                     }
                 }
             }
         }
-        Ok(editions)
+        Ok(Some(editions))
     }
 }
 

@@ -11,6 +11,7 @@ use tidewatch_dataflows::PartitionId;
 
 use super::codec::{encode, encode_decisions, Described};
 use super::columns::Gathered;
+use super::editions::is_reference;
 use super::frame::{Head, Kind};
 use super::parts::Part;
 use super::tap::{TapJournal, TapSource};
@@ -95,6 +96,8 @@ struct Batch {
     decisions: Vec<Decision>,
     gathered: Gathered,
     width: usize,
+    /// Whether it is of a source, not reference data.
+    is_read: bool,
 }
 
 impl Pending {
@@ -126,6 +129,7 @@ impl Pending {
             decisions: std::mem::take(&mut self.decisions),
             gathered: std::mem::take(&mut self.gathered),
             width: self.described.schema.values.len(),
+            is_read: !is_reference(&self.described.source),
         })
     }
 }
@@ -339,7 +343,7 @@ impl Pump {
             let body = described.encode();
             let head = Head::new(Kind::Partition, batch.partition, &body);
             writer.write(head.map_err(|wrong| writer.invalid(wrong))?, &body)?;
-            recorded.partitions += 1;
+            recorded.partitions += u64::from(batch.is_read);
         }
         if let (Some(first), Some(last)) = (batch.decisions.first(), batch.decisions.last()) {
             let (first, last, count) = (first.offset.0, last.offset.0, batch.decisions.len() as u32);
@@ -354,7 +358,7 @@ impl Pump {
             let encoded = encode(&batch.gathered, batch.partition, batch.width);
             let (head, body) = encoded.map_err(|wrong| writer.invalid(wrong))?;
             writer.write(head, &body)?;
-            recorded.records += u64::from(head.count);
+            recorded.records += if batch.is_read { u64::from(head.count) } else { 0 };
         }
         Ok(())
     }

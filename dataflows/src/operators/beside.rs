@@ -16,7 +16,7 @@ use timely::progress::Antichain;
 
 use super::keyed::{Announced, Boundary};
 use crate::flow::ports::Port;
-use crate::record::KEY_SEPARATOR;
+use crate::record::{KEY_PARTS, KEY_SEPARATOR};
 use crate::state::Changes;
 use crate::{EventTime, Key};
 
@@ -34,14 +34,15 @@ pub struct Beside<'scope> {
 /// A text under which state is kept whose last version was at a time, and what it is then, if there is any.
 pub(super) type Changed = (Key, EventTime, Option<Vec<u8>>);
 
-/// The text under which operator `rank`, from 1, keeps state of something that is named like a key of at most `parts` parts.
-pub(super) fn kept_as(rank: usize, parts: usize, name: &Key) -> Key {
-    let mut text: String = std::iter::repeat_n(KEY_SEPARATOR, rank * parts.max(1)).collect();
+/// The text under which operator `rank`, from 1, keeps state of something that is named like a key: however many parts keys have, no
+/// key has so many separators.
+pub(super) fn kept_as(rank: usize, name: &Key) -> Key {
+    let mut text: String = std::iter::repeat_n(KEY_SEPARATOR, rank * KEY_PARTS).collect();
     text.push_str(name.as_str());
     Key::new(&text)
 }
 
-/// Whose state is kept under a text, where keys have `parts` parts.
+/// Whose state is kept under a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeptAs {
     /// Of a key.
@@ -75,12 +76,11 @@ impl KeptAs {
     pub(super) const MUTED: usize = 2;
 
     /// What a text stands for.
-    pub fn of(text: &str, parts: usize) -> Self {
-        let parts = parts.max(1);
+    pub fn of(text: &str) -> Self {
         // A name has fewer separators of its own than a rank has.
         let leading = text.chars().take_while(|c| *c == KEY_SEPARATOR).count();
-        let name = |rank: usize| Key::new(&text[rank * parts * KEY_SEPARATOR.len_utf8()..]);
-        match leading / parts {
+        let name = |rank: usize| Key::new(&text[rank * KEY_PARTS * KEY_SEPARATOR.len_utf8()..]);
+        match leading / KEY_PARTS {
             0 => Self::Key,
             Self::LABEL => Self::Label(name(Self::LABEL)),
             _ => Self::Muted(name(Self::MUTED)),
@@ -221,18 +221,13 @@ mod tests {
 
     #[test]
     fn what_is_kept_beside_keys_is_that_of_no_key() {
-        for parts in 1..4 {
-            for name in ["", "web", "\u{1f}", "\u{1f}web", "a\u{1f}", "\u{1f}\u{1f}", "\u{1f}\u{1f}c"] {
-                let name = Key::new(name);
-                if name.parts().count() > parts {
-                    continue;
-                }
-                assert_eq!(KeptAs::Key, KeptAs::of(name.as_str(), parts), "{name:?} of {parts}");
-                let label = kept_as(KeptAs::LABEL, parts, &name);
-                assert_eq!(KeptAs::Label(name.clone()), KeptAs::of(label.as_str(), parts), "of {parts}");
-                let muted = kept_as(KeptAs::MUTED, parts, &name);
-                assert_eq!(KeptAs::Muted(name.clone()), KeptAs::of(muted.as_str(), parts), "of {parts}");
-            }
+        let separators = |count| String::from(KEY_SEPARATOR).repeat(count);
+        let names = ["", "web", "a\u{1f}", "\u{1f}\u{1f}c"].map(str::to_owned);
+        for name in names.into_iter().chain([separators(1), separators(KEY_PARTS - 1)]) {
+            let name = Key::new(&name);
+            assert_eq!(KeptAs::Key, KeptAs::of(name.as_str()), "{name:?}");
+            assert_eq!(Some(name.clone()), KeptAs::of(kept_as(KeptAs::LABEL, &name).as_str()).label());
+            assert_eq!(Some(name.clone()), KeptAs::of(kept_as(KeptAs::MUTED, &name).as_str()).muted());
         }
     }
 }

@@ -26,8 +26,6 @@ pub struct Grouping {
     pub pipeline: Name,
     /// The parts of a key that make its label, by their places; at least one.
     pub parts: Vec<usize>,
-    /// How many parts a key has.
-    pub of: usize,
     /// For how long no alert may be open for the next one to belong to the same incident.
     pub gap: Span,
 }
@@ -41,7 +39,7 @@ impl Grouping {
 
     /// What the state of a label is kept under.
     fn kept_as(&self, label: &Key) -> Key {
-        kept_as(KeptAs::LABEL, self.of, label)
+        kept_as(KeptAs::LABEL, label)
     }
 
     fn labels(&self) -> Labels {

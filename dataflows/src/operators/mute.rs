@@ -50,7 +50,6 @@ pub trait Mute<'scope> {
         self,
         provisional: StreamVec<'scope, EventTime, Revision<Alert>>,
         editions: StreamVec<'scope, EventTime, Announcement>,
-        parts: usize,
     ) -> MutedStreams<'scope>;
 
     /// As [`Mute::mute`], with state that survives: `restored` is what was saved of keys whose state here this worker owns.
@@ -62,7 +61,6 @@ pub trait Mute<'scope> {
         self,
         provisional: StreamVec<'scope, EventTime, Revision<Alert>>,
         editions: StreamVec<'scope, EventTime, Announcement>,
-        parts: usize,
         beside: Beside<'scope>,
         restored: Vec<(Key, Vec<u8>)>,
     ) -> Result<MutedStreams<'scope>, StateError>;
@@ -73,20 +71,18 @@ impl<'scope> Mute<'scope> for StreamVec<'scope, EventTime, Emission<Alert>> {
         self,
         provisional: StreamVec<'scope, EventTime, Revision<Alert>>,
         editions: StreamVec<'scope, EventTime, Announcement>,
-        parts: usize,
     ) -> MutedStreams<'scope> {
-        build(self, provisional, editions, Held::new(parts, EventTime::MIN), None)
+        build(self, provisional, editions, Held::new(EventTime::MIN), None)
     }
 
     fn mute_durably(
         self,
         provisional: StreamVec<'scope, EventTime, Revision<Alert>>,
         editions: StreamVec<'scope, EventTime, Announcement>,
-        parts: usize,
         beside: Beside<'scope>,
         restored: Vec<(Key, Vec<u8>)>,
     ) -> Result<MutedStreams<'scope>, StateError> {
-        let mut held = Held::new(parts, beside.boundary.unwrap_or(EventTime::MIN));
+        let mut held = Held::new(beside.boundary.unwrap_or(EventTime::MIN));
         restored.into_iter().try_for_each(|(key, state)| held.restore(key, &state))?;
         Ok(build(self, provisional, editions, held, Some(beside)))
     }
@@ -100,8 +96,7 @@ fn build<'scope>(
     beside: Option<Beside<'scope>>,
 ) -> MutedStreams<'scope> {
     let mut builder = OperatorBuilder::new("Mute".to_owned(), alerts.scope());
-    let parts = held.parts();
-    let owner = move |key: &Key| kept_as(KeptAs::MUTED, parts, key).id().group().index() as u64;
+    let owner = |key: &Key| kept_as(KeptAs::MUTED, key).id().group().index() as u64;
     let mut alerts =
         builder.new_input(alerts, Exchange::new(move |alert: &Emission<Alert>| owner(&alert.key)));
     let by_key = Exchange::new(move |revision: &Revision<Alert>| owner(&revision.key));

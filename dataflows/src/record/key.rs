@@ -12,6 +12,8 @@ pub const KEY_GROUPS: usize = 256;
 
 /// Separates the parts of a key in its text (U+001F, unit separator). A part may not contain it.
 pub const KEY_SEPARATOR: char = '\u{1f}';
+/// How many parts a key has at most.
+pub const KEY_PARTS: usize = 64;
 
 /// The stable 128-bit hash (xxh3) of a key's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable, Serialize, Deserialize)]

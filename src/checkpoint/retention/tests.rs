@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::store::{self, Entry};
 use tidewatch_connectors::Decision;
+use tidewatch_dataflows::mutes::Edition;
 use tidewatch_dataflows::{Offset, PartitionId};
 
 use super::*;
@@ -301,4 +302,29 @@ fn a_run_that_is_fenced_removes_nothing() {
     let numbers = |entries: &[Entry]| entries.iter().map(|entry| entry.number).collect::<Vec<_>>();
     assert_eq!((vec![0, 1, 2], vec![2, 3]), (numbers(&entries), numbers(&left)));
     assert_eq!(1, store.list(PREFIX).unwrap().len());
+}
+
+#[test]
+fn an_edition_stays_until_a_manifest_has_it_or_one_that_follows_it() {
+    let edition = |from| Edition { from: time(from), value: format!("from {from}") };
+    let manifest = |boundary, editions: &[i64]| match manifest(1, boundary, vec![], vec![]) {
+        Body::Manifest(manifest) => Body::Manifest(Manifest {
+            editions: editions.iter().map(|from| edition(*from)).collect(),
+            ..manifest
+        }),
+        _ => unreachable!("it makes one"),
+    };
+    for (from, boundary, editions, below) in [
+        (5, 10, &[5][..], 1),
+        (5, 10, &[][..], 0),
+        // What follows it is in force only later.
+        (5, 10, &[11], 0),
+        (5, 10, &[10], 1),
+        (12, 10, &[5], 0),
+        (12, 10, &[5, 12], 1),
+    ] {
+        let entries = numbered(vec![Body::Referred(edition(from)), manifest(boundary, editions)]);
+        let removal = retention(1, 99, 1).plan(&entries, &[]);
+        assert_eq!(below, removal.below, "{from} at {boundary} with {editions:?}");
+    }
 }

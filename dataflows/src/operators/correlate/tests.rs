@@ -8,7 +8,7 @@ use crate::alerts::{Cause, Severity, Stage};
 use crate::event::{Change, RevisionId};
 
 fn grouping(gap: i64) -> Grouping {
-    Grouping { pipeline: "p".into(), parts: vec![1], of: 2, gap: Span::from_secs(gap) }
+    Grouping { pipeline: "p".into(), parts: vec![1], gap: Span::from_secs(gap) }
 }
 
 /// The incidents as they close: of each label, alerts in the order in which they open, of which one that opens no later than a
@@ -56,7 +56,7 @@ fn closed_slow(alerts: &[Episode], gap: i64) -> Vec<(EventTime, Incident)> {
 }
 
 fn label(kept_as: &Key) -> Key {
-    match KeptAs::of(kept_as.as_str(), 2) {
+    match KeptAs::of(kept_as.as_str()) {
         KeptAs::Label(label) => label,
         other => panic!("{other:?} is no label"),
     }

@@ -46,34 +46,30 @@ struct Waiting {
 
 /// The alerts of some keys that are kept back, in event time.
 pub(super) struct Held {
-    /// How many parts a key has.
-    parts: usize,
     mutes: Mutes,
     /// What is before it has been seen.
     reached: EventTime,
     keys: BTreeMap<Key, BTreeMap<AlertId, Kept>>,
     due: BTreeSet<(EventTime, Key, AlertId)>,
     waiting: BTreeMap<EventTime, Waiting>,
+    /// What is said of alerts, and not final.
+    said: BTreeSet<(EventTime, Key, Alert)>,
     /// The keys of which something has changed since the last boundary, with when.
     changed: BTreeMap<Key, EventTime>,
 }
 
 impl Held {
-    /// Of keys with so many parts, from a time on.
-    pub(super) fn new(parts: usize, reached: EventTime) -> Self {
+    /// From a time on.
+    pub(super) fn new(reached: EventTime) -> Self {
         Self {
-            parts,
             mutes: Mutes::default(),
             reached,
             keys: BTreeMap::new(),
             due: BTreeSet::new(),
             waiting: BTreeMap::new(),
+            said: BTreeSet::new(),
             changed: BTreeMap::new(),
         }
-    }
-
-    pub(super) fn parts(&self) -> usize {
-        self.parts
     }
 
     pub(super) fn reached(&self) -> EventTime {
@@ -97,22 +93,48 @@ impl Held {
         self.waiting.entry(alert.time).or_default().alerts.push(alert);
     }
 
-    /// Hears what is said before it is final, and passes on what is of alerts that seem to be told. Whoever hears it takes no notice
-    /// of a retraction of what it has not heard of.
+    /// Hears what is said before it is final, and passes on what is of alerts that seem to be told.
     pub(super) fn hear_all(&mut self, revisions: impl Iterator<Item = Revision<Alert>>, out: &mut Said) {
         for revision in revisions {
-            let Revision { time, ref key, ref change, .. } = revision;
-            let change = match change {
+            let (time, key) = (revision.time, &revision.key);
+            let (was, is) = match revision.change {
+                Change::Provisional(is) => (None, Some(is)),
+                Change::Revised { was, is } => (Some(was), Some(is)),
+                Change::Retracted(was) => (Some(was), None),
                 Change::Confirmed(_) => {
                     // It is known whether it is muted when that is final, too.
                     self.waiting.entry(time).or_default().confirmed.push(revision);
                     continue;
                 }
-                Change::Provisional(is) if !self.seems_told(key, is) => continue,
-                Change::Revised { was, is } if !self.seems_told(key, is) => Change::Retracted(*was),
-                change => change.clone(),
+            };
+            let was = was.filter(|was| self.said.remove(&(time, key.clone(), *was)));
+            let is = is.filter(|is| self.seems_told(key, is));
+            self.said.extend(is.map(|is| (time, key.clone(), is)));
+            let change = match (was, is) {
+                (None, Some(is)) => Change::Provisional(is),
+                (Some(was), Some(is)) => Change::Revised { was, is },
+                (Some(was), None) => Change::Retracted(was),
+                (None, None) => continue,
             };
             out.revisions.push(Revision { change, ..revision });
+        }
+    }
+
+    /// Says that something is final, which may not have been said before, or that it is not told.
+    fn confirm(&mut self, revision: Revision<Alert>, is_told: bool, out: &mut Said) {
+        let is = *revision.change.value();
+        let was_said = self.said.remove(&(revision.time, revision.key.clone(), is));
+        let mut say = |revision: Revision<Alert>, more, change| {
+            out.revisions.push(Revision { revision: revision.revision + more, change, ..revision });
+        };
+        match (was_said, is_told) {
+            (true, true) => say(revision, 0, Change::Confirmed(is)),
+            (true, false) => say(revision, 0, Change::Retracted(is)),
+            (false, true) => {
+                say(revision.clone(), 0, Change::Provisional(is));
+                say(revision, 1, Change::Confirmed(is));
+            }
+            (false, false) => {}
         }
     }
 
@@ -160,13 +182,10 @@ impl Held {
                 None => out.told.push(alert),
             }
         }
-        out.revisions.extend(confirmed.into_iter().map(|revision| {
-            let is = *revision.change.value();
-            match hushed.contains(&is.id) {
-                true => Revision { change: Change::Retracted(is), ..revision },
-                false => revision,
-            }
-        }));
+        for revision in confirmed {
+            let is_told = !hushed.contains(&revision.change.value().id);
+            self.confirm(revision, is_told, out);
+        }
     }
 
     /// Keeps back what happens to an alert, if it is to be, and returns why.
@@ -204,7 +223,7 @@ impl Held {
         let alert = Alert { stage: Stage::Opened, ..alert };
         let id = RevisionId::of(&key, time, ["told", &alert.peak.detector], 0);
         let change = Change::Confirmed(alert);
-        out.revisions.push(Revision { id, revision: 0, time, key: key.clone(), change });
+        self.confirm(Revision { id, revision: 0, time, key: key.clone(), change }, true, out);
         out.told.push(Emission { time, key, value: alert });
     }
 
@@ -228,7 +247,7 @@ impl Held {
             })
         };
         let changed = std::mem::take(&mut self.changed).into_iter();
-        changed.map(|(key, last)| (kept_as(KeptAs::MUTED, self.parts, &key), last, save(&key))).collect()
+        changed.map(|(key, last)| (kept_as(KeptAs::MUTED, &key), last, save(&key))).collect()
     }
 
     /// Takes back what was saved of a key at what was reached.

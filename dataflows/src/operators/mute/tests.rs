@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
@@ -75,18 +75,21 @@ struct Course<'a> {
     snapshots: bool,
 }
 
-/// What stands of what was said of alerts: each stage with its time.
-type Standing = BTreeSet<(EventTime, Key, Alert)>;
+/// What stands of what was said of alerts: each stage with its time, and whether it is final.
+type Standing = BTreeMap<(EventTime, Key, Alert), bool>;
 
-fn follow(standing: &mut Standing, Revision { time, key, change, .. }: Revision<Alert>) {
-    let (was, is) = match change {
-        Change::Provisional(is) => (None, Some(is)),
-        Change::Revised { was, is } => (Some(was), Some(is)),
-        Change::Retracted(was) => (Some(was), None),
-        Change::Confirmed(is) => (None, Some(is)),
-    };
-    was.map(|was| standing.remove(&(time, key.clone(), was)));
-    is.map(|is| standing.insert((time, key, is)));
+fn follow(standing: &mut Standing, revision: Revision<Alert>) {
+    let Revision { time, key, change, .. } = revision;
+    let place = |alert| (time, key.clone(), alert);
+    match change {
+        Change::Provisional(is) => assert_eq!(None, standing.insert(place(is), false), "it is said already"),
+        Change::Revised { was, is } => {
+            assert_eq!(Some(false), standing.remove(&place(was)));
+            assert_eq!(None, standing.insert(place(is), false));
+        }
+        Change::Retracted(was) => assert_eq!(Some(false), standing.remove(&place(was))),
+        Change::Confirmed(is) => assert_eq!(Some(false), standing.insert(place(is), true)),
+    }
 }
 
 fn play(
@@ -94,7 +97,7 @@ fn play(
     alerts: &[Episode],
     course: &Course<'_>,
 ) -> (Vec<Emission<Alert>>, usize, Standing) {
-    let mut held = Held::new(2, EventTime::MIN);
+    let mut held = Held::new(EventTime::MIN);
     let (mut told, mut muted, mut standing, mut kept) = (Vec::new(), 0, Standing::new(), BTreeMap::new());
     let (mut editions_left, mut learned) = (editions.iter().peekable(), Vec::new());
     let all = events(alerts);
@@ -130,11 +133,13 @@ fn play(
                     None => drop(kept.remove(&name)),
                 }
             }
-            held = Held::new(2, limit);
+            held = Held::new(limit);
+            // What was provisional is said anew.
+            standing.retain(|_, is_final| *is_final);
+            early = all.iter().peekable();
+            while early.next_if(|event| event.time < limit).is_some() {}
             for (name, state) in &kept {
-                let KeptAs::Muted(key) = KeptAs::of(name.as_str(), 2) else {
-                    panic!("{name:?} is of no key")
-                };
+                let KeptAs::Muted(key) = KeptAs::of(name.as_str()) else { panic!("{name:?} is of no key") };
                 held.restore(key, state).unwrap();
             }
             learned.iter().cloned().for_each(|edition| held.learn(edition));
@@ -157,7 +162,7 @@ proptest! {
         prop_assert!(opened <= alerts.len(), "each opens once");
         prop_assert!(told.len() + muted >= 3 * alerts.len(), "what is not told is muted");
         // What was provisional is what is final, once all is.
-        let told: Standing = told.into_iter().map(|Emission { time, key, value }| (time, key, value)).collect();
+        let told: Standing = told.into_iter().map(|Emission { time, key, value }| ((time, key, value), true)).collect();
         prop_assert_eq!(told, standing);
     }
 }
