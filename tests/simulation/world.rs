@@ -198,7 +198,7 @@ pub(super) fn setting(random: &mut Random, pipeline: Pipeline) -> Setting {
     let every = [30, 200, 800][random.below(3) as usize];
     let commit = [20, 80, 500][random.below(3) as usize];
     let (every, commit) = (random.between(20, every), random.between(1, commit));
-    let reread = random.between(5, 100);
+    let reread = random.between(10, 100);
     let Pipeline { windows, idle } = pipeline;
     let idle = idle.map(|idle| format!("idle = \"{idle}ms\"")).unwrap_or_default();
     let window = "[[step]]\noperator = \"window\"\nparams = { every = \"100ms\", aggregate = \"mean\" }\n";
