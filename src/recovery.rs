@@ -100,7 +100,13 @@ impl Who<'_> {
         let open = |sink: &Arc<dyn TransactionalSink>| {
             Shards::open(&**sink, epoch, own.clone(), peers, &self.control)
         };
-        let shards = sinks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let mut shards = sinks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        // Where a job has stopped for another pipeline, all its sinks are: what has committed nothing, is new, and begins there.
+        if let Some((_, stopped)) =
+            plan::manifests(&entries.0).next().filter(|(_, newest)| newest.is_savepoint)
+        {
+            shards.iter_mut().try_for_each(|shards| shards.begin_at(stopped.boundary, &self.control))?;
+        }
         let reach = Reach::of(shards.iter().flat_map(|shards| shards.progress().values().copied()));
         entries.append(&mut log, epoch, Body::Fenced { process: self.process as u64, reach })?;
         let fenced: usize = shards.iter().map(|shards| shards.progress().len()).sum();

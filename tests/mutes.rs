@@ -305,6 +305,33 @@ fn a_pipeline_that_has_no_list_any_more_tells_what_was_muted() {
 }
 
 #[test]
+fn a_list_and_what_it_keeps_back_can_be_added_at_a_savepoint() {
+    let mut course = Course::new(CHECKPOINT);
+    let with_mutes = fs::read_to_string(course.folder.path().join("p.toml")).expect("it is there");
+    let table = "[mutes]\npath = \"mutes.csv\"\nevery = \"20ms\"\n";
+    let (before, after) = with_mutes.split_once("[[sink]]\nstream = \"muted\"").expect("it has one");
+    let (sink, after) = after.split_once("jsonl\" }\n").expect("it ends");
+    let without = format!("{before}{after}").replace(table, "");
+    let with = format!("{without}[[sink]]\nstream = \"muted\"{sink}jsonl\" }}\n{table}");
+    course.write("p.toml", &without);
+    course.run(&[]);
+    course.come(0, &[("a", 9), ("a", 1), ("a", 1), ("a", 1), ("c", 1)]);
+    course.await_said("alerts", &["\"a\"", "closed"]);
+    course.stop();
+    course.write("p.toml", &with);
+    course.write("mutes.csv", "host\na\n");
+    course.run(&["-n", "2"]);
+    course.job().await_err("reference data has a new edition");
+    course.job().kill();
+    // What was new has begun.
+    course.run(&["-w", "3"]);
+    course.come(10, &[("a", 9), ("b", 9), ("c", 1)]);
+    course.await_said("muted", &["\"a\"", "opened", "00:00:10"]);
+    course.await_said("alerts", &["\"b\"", "opened"]);
+    assert_eq!(2, course.said("alerts").matches("\"a\"").count(), "{}", course.said("alerts"));
+}
+
+#[test]
 fn editions_that_make_no_sense_any_more_do_not_end_those_that_do() {
     let mut course = Course::new(CHECKPOINT);
     course.run(&[]);

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use tidewatch_dataflows::EventTime;
+
 use crate::store::Epoch;
 use crate::{lock, Control, Error, Progress, Shard, ShardWriter, TransactionalSink};
 
@@ -53,6 +55,23 @@ impl Shards {
         progress.iter().for_each(|(shard, progress)| control.commit(sink, *shard, *progress));
         control.notify();
         Ok(Self { sink, count, progress, opened: Arc::new(Mutex::new(opened)) })
+    }
+
+    /// Has those begin at a time that have never committed anything: what is before it, they are never given.
+    ///
+    /// # Errors
+    ///
+    /// The first error of a shard; [`Error::Fenced`] if a later run has begun.
+    pub fn begin_at(&mut self, time: EventTime, control: &Control) -> Result<(), Error> {
+        let progress = Progress::Below(time);
+        for opened in lock(&self.opened).values_mut().filter(|opened| opened.progress == Progress::START) {
+            opened.writer.commit(progress)?;
+            opened.progress = progress;
+            self.progress.insert(opened.shard, progress);
+            control.commit(self.sink, opened.shard, progress);
+        }
+        control.notify();
+        Ok(())
     }
 
     /// What earlier runs have committed of each shard of this process.
