@@ -29,7 +29,7 @@ use crate::config::{SinkFormat, Stream};
 use crate::job::{Job, Outputs};
 use crate::progress::Progress;
 use crate::registry::Registry;
-use crate::{log, Error};
+use crate::{exit, log, Error};
 
 /// Finds what is anomalous in streams of measurements: finally, exactly once, when event time has passed it.
 #[derive(Parser)]
@@ -148,15 +148,20 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         Command::Detectors(detectors) => detectors.execute(&registry, voice),
         Command::State(state) => state.execute(voice),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Error::Interrupted) => ExitCode::from(130),
-        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
-        Err(error) if error.is_told() => ExitCode::from(error.exit_code() as u8),
+    let code = match result {
+        Ok(()) => 0,
+        Err(Error::Interrupted) => 130,
+        Err(error) if error.is_broken_pipe() => 0,
         Err(error) => {
-            log::complain(&error);
-            ExitCode::from(error.exit_code() as u8)
+            if !error.is_told() {
+                log::complain(&error);
+            }
+            error.exit_code()
         }
+    };
+    match exit::encrypts() {
+        true => exit::exit(code),
+        false => ExitCode::from(code as u8),
     }
 }
 

@@ -19,6 +19,7 @@ use timely::{CommunicationConfig, WorkerConfig};
 use tracing::{debug, info};
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::exit::exit;
 use crate::mesh::{self, lock, End, Member, Mesh};
 use crate::{log, Error};
 pub use arguments::Arguments;
@@ -147,10 +148,10 @@ where
     abort_on_panic(&cluster, Described::InCode);
     interrupt_on_signals(&control, &cluster)?;
     match run(cluster, &control, build) {
-        Ok(Outcome::Interrupted) if supervised => std::process::exit(Error::Interrupted.exit_code()),
+        Ok(Outcome::Interrupted) if supervised => exit(Error::Interrupted.exit_code()),
         Ok(outcome) => outcome.or_interrupted(),
         // As if it were returned from `main`.
-        Err(error) if error.is_told() => std::process::exit(1),
+        Err(error) if error.is_told() => exit(1),
         Err(error) => Err(error),
     }
 }
@@ -175,7 +176,7 @@ fn on_signals(cluster: &Cluster, interrupt: impl Fn() + Send + 'static) -> Resul
     std::thread::spawn(move || {
         for _ in &mut signals {
             if received.swap(true, Ordering::Relaxed) && !supervised {
-                std::process::exit(Error::Interrupted.exit_code());
+                exit(Error::Interrupted.exit_code());
             }
             info!("interrupted: writing what is final");
             interrupt();

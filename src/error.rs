@@ -164,7 +164,7 @@ pub(crate) fn exit_code_of(error: &tidewatch_connectors::Error) -> u8 {
         {
             0
         }
-        ConnectorError::Configuration(_) | ConnectorError::Parameter(_) => 2,
+        ConnectorError::Configuration(_) | ConnectorError::Unbuilt { .. } | ConnectorError::Parameter(_) => 2,
         ConnectorError::Fenced { .. } => TAKEN_OVER,
         ConnectorError::Interrupted => 130,
         _ => 1,

@@ -13,6 +13,7 @@ pub mod compare;
 pub mod config;
 pub mod error;
 pub mod evaluate;
+mod exit;
 pub mod job;
 mod log;
 pub mod mesh;

@@ -14,11 +14,14 @@ mod settings;
 #[cfg(test)]
 #[path = "broker/tests.rs"]
 mod tests;
+#[cfg(feature = "kafka-tls")]
+#[path = "broker/tls.rs"]
+pub(crate) mod tls;
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
@@ -34,7 +37,7 @@ pub(crate) use clients::{Acknowledged, Received, Sender, Sent};
 pub(crate) use install::{libraries, skip};
 #[allow(unused_imports, reason = "not every program that includes it uses all of it")]
 pub(crate) use settings::PASSWORD;
-use settings::{free_port, settings, Ports};
+use settings::{free_port, settings, Further, Ports};
 
 /// How long anything may take that a broker does in seconds on a machine without other work.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -68,6 +71,11 @@ pub(crate) fn shared() -> Option<&'static Broker> {
 impl Broker {
     /// Starts one with empty topics; `None`, said loudly, if there can be none.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(|_| Further::default())
+    }
+
+    /// The same with what `further` says, which may keep files in the broker's folder.
+    fn start_with(further: impl FnOnce(&Path) -> Further) -> Option<Self> {
         let class_path = match install::class_path() {
             Ok(class_path) => class_path,
             Err(why) => {
@@ -81,7 +89,8 @@ impl Broker {
         let folder = folder.keep();
         let ports = Ports { clients: free_port(), guarded: free_port(), controller: free_port() };
         let file = folder.join("server.properties").display().to_string();
-        fs::write(&file, settings(&ports, &folder)).expect("it can be written");
+        let further = further(&folder);
+        fs::write(&file, settings(&ports, &folder, &further)).expect("it can be written");
         let java = |class: &str| {
             let mut command = vec!["java".to_owned(), "-Xmx512m".to_owned(), "-XX:+UseSerialGC".to_owned()];
             command.push("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn".to_owned());
@@ -94,6 +103,7 @@ impl Broker {
         let formatted = Command::new(&format[0])
             .args(&format[1..])
             .args(["format", "-t", "dGlkZXdhdGNoLXRlc3RzIQ", "-c", &file])
+            .args(further.users.iter().flat_map(|user| ["--add-scram", user]))
             .output()
             .expect("there is java");
         assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));

@@ -7,6 +7,8 @@ mod lost;
 mod outage;
 mod records;
 mod starts;
+#[cfg(feature = "kafka-tls")]
+mod tls;
 
 use std::fmt::Write;
 use std::path::Path;

@@ -22,12 +22,12 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(name: &str) -> String {
+pub(crate) fn read(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// The code blocks of a page with this language, each with its first line's number.
-fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
+pub(crate) fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut lines = text.lines().zip(1..);
     while let Some((line, number)) = lines.next() {
@@ -121,7 +121,7 @@ fn the_dataflow_of_the_readme_writes_what_it_shows() {
 }
 
 /// Completes a part of a pipeline file to a whole one.
-fn complete(part: &str) -> String {
+pub(crate) fn complete(part: &str) -> String {
     let mut whole = part.to_owned();
     if !part.lines().any(|line| line.starts_with("name = ") && part.starts_with(line)) {
         whole.insert_str(0, "name = \"part\"\n");
@@ -139,9 +139,15 @@ fn complete(part: &str) -> String {
 fn every_pipeline_of_the_readme_is_valid() {
     let blocks = blocks(&read("README.md"), "toml");
     assert!(blocks.len() >= 2, "{blocks:?}");
+    let environment = |name: &str| (name == "KAFKA_PASSWORD").then(|| "open-sesame".to_owned());
     for (line, block) in blocks {
-        let parsed = config::parse("README.md", &complete(&block), &|_| None, &Registry::default());
-        assert!(parsed.is_ok(), "README.md:{line}: {}", parsed.expect_err("it is not valid"));
+        let parsed = config::parse("README.md", &complete(&block), &environment, &Registry::default());
+        if cfg!(not(feature = "kafka-tls")) && block.contains("sasl_ssl") {
+            let error = parsed.expect_err("nothing here can encrypt").to_string();
+            assert!(error.contains("the feature \"kafka-tls\""), "README.md:{line}: {error}");
+        } else {
+            assert!(parsed.is_ok(), "README.md:{line}: {}", parsed.expect_err("it is not valid"));
+        }
     }
 }
 

@@ -28,6 +28,14 @@ pub enum Error {
     /// The configuration asks for something impossible.
     #[error("{0}")]
     Configuration(String),
+    /// The configuration asks for what this program cannot do as it was built; that tells nothing that may be secret.
+    #[error("{what} needs the feature \"{feature}\", without which this program was built")]
+    Unbuilt {
+        /// What asks for it.
+        what: String,
+        /// The feature that is missing.
+        feature: &'static str,
+    },
     /// More records wait for the watermark of a partition than may.
     #[error(
         "source \"{source_name}\": partition \"{partition}\" holds event time back at {watermark}, and {bytes} bytes of records \

@@ -19,14 +19,17 @@ use crate::source::{Reader, Source};
 use crate::{lock, Error, Input};
 
 mod client;
+mod counted;
 mod group;
 mod lost;
 mod news;
 mod reader;
+mod refusal;
 mod settings;
 mod sink;
 
 use client::Client;
+pub use counted::has_clients;
 use reader::KafkaReader;
 pub use settings::Settings;
 pub use sink::{Brokers, Create, KafkaSink, Topic, TransactionalKafka};

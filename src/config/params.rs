@@ -101,6 +101,7 @@ impl Given {
     pub(super) fn refused(&self, reader: &Reader<'_>, error: &ConnectorError) -> Reported {
         match error {
             ConnectorError::Parameter(error) => self.conflict(reader, error),
+            ConnectorError::Unbuilt { .. } => reader.fault(self.at, error.to_string()),
             _ if self.secret => reader.fault(
                 self.at,
                 "the connector refuses its options; the reason is not shown, as it could tell what the environment holds",

@@ -224,7 +224,7 @@ impl Watch {
         if let Some(message) = message {
             crate::log::complain(&message);
         }
-        std::process::exit(code.into())
+        crate::exit::exit(code.into())
     }
 }
 

@@ -105,12 +105,12 @@ pub(super) fn sink() -> SinkInfo {
 
 #[cfg(not(feature = "kafka"))]
 fn check_sink(_: &Params) -> Result<(), Error> {
-    Err(Error::Configuration(MISSING.to_owned()))
+    Err(missing())
 }
 
 #[cfg(not(feature = "kafka"))]
 fn construct_sink(_: &Params, _: &Written) -> Result<Box<dyn Sink>, Error> {
-    Err(Error::Configuration(MISSING.to_owned()))
+    Err(missing())
 }
 
 #[cfg(not(feature = "kafka"))]
@@ -118,7 +118,7 @@ fn construct_transactional(
     _: &[SinkStream<'_>],
     _: &SinkContext,
 ) -> Result<Arc<dyn TransactionalSink>, Error> {
-    Err(Error::Configuration(MISSING.to_owned()))
+    Err(missing())
 }
 
 #[cfg(feature = "kafka")]
@@ -143,11 +143,13 @@ fn construct_sink(options: &Params, written: &Written) -> Result<Box<dyn Sink>, 
 }
 
 #[cfg(not(feature = "kafka"))]
-const MISSING: &str = "connector \"kafka\" needs the feature \"kafka\", without which this program was built";
+fn missing() -> Error {
+    Error::Unbuilt { what: "connector \"kafka\"".to_owned(), feature: "kafka" }
+}
 
 #[cfg(not(feature = "kafka"))]
 fn construct(_: &Params, _: &SourceContext) -> Result<Arc<dyn Source>, Error> {
-    Err(Error::Configuration(MISSING.to_owned()))
+    Err(missing())
 }
 
 #[cfg(feature = "kafka")]

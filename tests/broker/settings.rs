@@ -14,6 +14,17 @@ pub(crate) struct Ports {
     pub(crate) controller: u16,
 }
 
+/// What a broker has beside what each has.
+#[derive(Default)]
+pub(crate) struct Further {
+    /// Listeners: a name, how clients talk there, and the port.
+    pub(crate) listeners: Vec<(&'static str, &'static str, u16)>,
+    /// Lines of `server.properties`.
+    pub(crate) settings: String,
+    /// Users whom it knows from the start, as `kafka-storage format --add-scram` takes them.
+    pub(crate) users: Vec<String>,
+}
+
 /// A port that nobody has, and that nobody is given by chance: it is below those of outgoing connections.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -27,8 +38,13 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// The text of `server.properties`: broker and controller in one, everything kept once.
-pub(crate) fn settings(ports: &Ports, folder: &Path) -> String {
+pub(crate) fn settings(ports: &Ports, folder: &Path, further: &Further) -> String {
     let Ports { clients, guarded, controller } = ports;
+    let listeners = further.listeners.iter();
+    let open: String =
+        listeners.clone().map(|(name, _, port)| format!(",{name}://127.0.0.1:{port}")).collect();
+    let protocols: String = listeners.map(|(name, protocol, _)| format!(",{name}:{protocol}")).collect();
+    let further = &further.settings;
     let data = folder.join("data").display().to_string();
     format!(
         "process.roles=broker,controller
@@ -36,9 +52,9 @@ node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listeners=PLAINTEXT://127.0.0.1:{clients},GUARDED://127.0.0.1:{guarded},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{clients},GUARDED://127.0.0.1:{guarded}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,GUARDED:SASL_PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{clients},GUARDED://127.0.0.1:{guarded},CONTROLLER://127.0.0.1:{controller}{open}
+advertised.listeners=PLAINTEXT://127.0.0.1:{clients},GUARDED://127.0.0.1:{guarded}{open}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,GUARDED:SASL_PLAINTEXT{protocols}
 listener.name.guarded.sasl.enabled.mechanisms=PLAIN
 listener.name.guarded.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
 user_admin=\"{PASSWORD}\";
@@ -55,6 +71,6 @@ transaction.abort.timed.out.transaction.cleanup.interval.ms=200
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
-"
+{further}"
     )
 }

@@ -35,6 +35,13 @@ fn what_cannot_be_read_is_said_soon() {
     let said = refused(broker, "127.0.0.1:1", "short", "").err;
     assert!(said.starts_with("kafka at 127.0.0.1:1: no broker answers within 8 s: "), "{said}");
     assert!(said.contains("Connection refused"), "{said}");
+    // As of a broker that hangs, or that waits for the other side to encrypt.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a port");
+    let silent = listener.local_addr().expect("it has one").to_string();
+    let said = refused(broker, &silent, "short", "").err;
+    assert!(said.starts_with(&format!("kafka at {silent}: no broker answers within 8 s: ")), "{said}");
+    assert!(said.contains("timed out") && said.contains("`security.protocol`"), "{said}");
+    drop(listener);
     let text = "topics = \"short\"";
     let (_folder, path) = over(broker, "short", "[\"k\"]", "");
     let pipeline =

@@ -15,6 +15,7 @@ use tidewatch_dataflows::EventTime;
 
 use super::group::Telling;
 use super::news::News;
+use super::refusal::advice;
 use super::settings::refused;
 use super::{Place, Settings, Topics};
 use crate::Error;
@@ -90,7 +91,8 @@ impl Client {
     fn ask<T>(&self, question: impl Fn(Duration) -> KafkaResult<T>) -> Result<T, Error> {
         let (start, mut look) = (Instant::now(), LOOK);
         loop {
-            let error = match question(look.min(PATIENCE)) {
+            let left = PATIENCE.saturating_sub(start.elapsed());
+            let error = match question(look.min(left.max(LOOK))) {
                 Ok(answer) => {
                     self.news().know();
                     return Ok(answer);
@@ -98,7 +100,7 @@ impl Client {
                 Err(error) => error,
             };
             if let Some(reason) = self.news().refused() {
-                return Err(self.error(format!("the broker refuses this client: {reason}")));
+                return Err(self.error(reason));
             }
             let is_passing = error.rdkafka_error_code().is_some_and(is_passing);
             if !is_passing {
@@ -107,9 +109,8 @@ impl Client {
             if start.elapsed() > PATIENCE {
                 let reason = self.news().reason();
                 let reason = if reason.is_empty() { error.to_string() } else { reason };
-                return Err(
-                    self.error(format!("no broker answers within {} s: {reason}", PATIENCE.as_secs()))
-                );
+                let (seconds, advice) = (PATIENCE.as_secs(), advice(&reason));
+                return Err(self.error(format!("no broker answers within {seconds} s: {reason}{advice}")));
             }
             if error.rdkafka_error_code() == Some(Code::OperationTimedOut) {
                 look *= 2;

@@ -12,7 +12,9 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientContext, Statistics};
 use tracing::{debug, info, warn};
 
+use super::counted::Counted;
 use super::group::Telling;
+use super::refusal::{failure, refusal};
 use super::Place;
 use crate::lock;
 
@@ -46,7 +48,7 @@ pub(super) struct News {
     is_committed: bool,
     /// Whether anybody has answered yet: until then, whoever asks says what is wrong.
     is_known: AtomicBool,
-    /// Why nobody lets it in.
+    /// Why nobody lets it in, or it trusts nobody.
     refused: Mutex<Option<String>>,
     /// Why it can never go on.
     fatal: OnceLock<String>,
@@ -55,6 +57,7 @@ pub(super) struct News {
     ends: Mutex<HashMap<String, HashMap<i32, Arc<AtomicU64>>>>,
     /// Whom it tells how far reading is, if anybody.
     pub(super) telling: Option<Telling>,
+    _counted: Counted,
 }
 
 /// A time in which no broker answers.
@@ -78,15 +81,17 @@ impl News {
             outage,
             ends,
             telling,
+            _counted: Counted::default(),
         }
     }
 
     /// A broker has answered.
     pub(super) fn know(&self) {
         self.is_known.store(true, Ordering::Relaxed);
+        *lock(&self.refused) = None;
     }
 
-    /// Why nobody lets the client in, if that is so.
+    /// Why nobody lets the client in, or it trusts nobody, if that is so.
     pub(super) fn refused(&self) -> Option<String> {
         lock(&self.refused).clone()
     }
@@ -152,19 +157,21 @@ impl News {
 
 impl ClientContext for News {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // What matters comes as an error, too.
+        // What else matters comes as an error, too.
+        if let Some(reason) = failure(facility, message) {
+            reason.clone_into(&mut lock(&self.outage).reason);
+        }
         debug!(facility, message, "librdkafka");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
+        if let Some(refusal) = refusal(code, reason) {
+            *lock(&self.refused) = Some(refusal);
+        }
         match code {
             // The reader of the partition is told.
             Code::PartitionEOF | Code::AutoOffsetReset => {}
-            Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL => {
-                *lock(&self.refused) = Some(reason.to_owned());
-                reason.clone_into(&mut lock(&self.outage).reason);
-            }
             Code::AllBrokersDown => self.lose(reason),
             Code::Fatal => self.end_with(reason.to_owned()),
             _ => {

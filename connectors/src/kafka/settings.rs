@@ -23,6 +23,13 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("reconnect.backoff.max.ms", "1000"),
 ];
 
+/// What every client is told where it can encrypt: the OpenSSL that is built along looks for no authorities where systems keep
+/// those that they trust.
+pub(super) const TRUSTED: &[(&str, &str)] = match cfg!(feature = "kafka-tls") {
+    true => &[("ssl.ca.location", "probe")],
+    false => &[],
+};
+
 /// What the source needs to be as it is, or says itself.
 const OWN: [(&str, &str); 7] = [
     // Unless it tells a group how far it is read.
@@ -64,7 +71,7 @@ impl Settings {
     ) -> Result<Self, Error> {
         let mut config = ClientConfig::new();
         config.set_log_level(RDKafkaLogLevel::Info);
-        for (name, value) in DEFAULTS.into_iter().chain(OWN) {
+        for (name, value) in DEFAULTS.iter().chain(TRUSTED).chain(&OWN).copied() {
             config.set(name, value);
         }
         config.set("bootstrap.servers", brokers);
@@ -88,20 +95,25 @@ impl Settings {
 
 /// What the library has against the settings, without what they are: that may be a secret.
 pub(super) fn refused(error: KafkaError) -> Error {
-    let reason = match error {
-        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_INVALID, _, name, _) => {
-            format!("\"{name}\" does not take this value")
+    let (name, told, reason) = match error {
+        KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_INVALID, told, name, _) => {
+            let reason = format!("\"{name}\" does not take this value");
+            (Some(name), told, reason)
         }
-        KafkaError::ClientConfig(_, reason, ..) => reason,
-        KafkaError::ClientCreation(reason) => reason,
-        error => error.to_string(),
+        KafkaError::ClientConfig(_, told, name, _) => (Some(name), told.clone(), told),
+        KafkaError::ClientCreation(told) => (None, told.clone(), told),
+        error => (None, String::new(), error.to_string()),
     };
-    let secure = ["ssl", "SSL", "sasl", "SASL", "OpenSSL"].iter().any(|word| reason.contains(word));
-    let remedy = match secure && !cfg!(feature = "kafka-tls") {
-        true => "; TLS and SASL with it need the feature \"kafka-tls\", without which this program was built",
-        false => "",
-    };
-    Error::Configuration(format!("librdkafka: {reason}{remedy}"))
+    let is = |words: &[&str]| words.iter().any(|word| told.contains(word));
+    if !cfg!(feature = "kafka-tls")
+        && is(&["at build time", "this build", "recompile"])
+        && is(&["SSL", "openssl"])
+    {
+        let what =
+            name.map_or("this way to say who one is".to_owned(), |name| format!("\"{name}\" as it is set"));
+        return Error::Unbuilt { what: format!("librdkafka: {what}"), feature: "kafka-tls" };
+    }
+    Error::Configuration(format!("librdkafka: {reason}"))
 }
 
 #[cfg(test)]
@@ -121,6 +133,24 @@ mod tests {
         ] {
             assert_eq!(reason, Settings::new("a:1", [(name, value)]).unwrap_err().to_string());
         }
+    }
+
+    #[test]
+    #[cfg(not(feature = "kafka-tls"))]
+    fn what_cannot_be_done_here_names_the_feature_and_no_value() {
+        for (name, value, what) in [
+            ("security.protocol", "sasl_ssl", "\"security.protocol\" as it is set"),
+            ("ssl.ca.location", "secret", "\"ssl.ca.location\" as it is set"),
+        ] {
+            let said = Settings::new("a:1", [(name, value)]).unwrap_err().to_string();
+            let feature = "needs the feature \"kafka-tls\", without which this program was built";
+            assert_eq!(format!("librdkafka: {what} {feature}"), said);
+        }
+        let settings = [("security.protocol", "sasl_plaintext"), ("sasl.mechanism", "SCRAM-SHA-256")];
+        let settings = Settings::new("a:1", settings).unwrap();
+        let created: Result<rdkafka::consumer::BaseConsumer, _> = settings.config().create();
+        let said = refused(created.err().expect("it cannot do it")).to_string();
+        assert!(said.contains("this way to say who one is needs the feature \"kafka-tls\""), "{said}");
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
-use crate::kafka::settings::refused;
+use crate::kafka::settings::{refused, TRUSTED};
 use crate::Error;
 
 /// What every client is told unless the options say otherwise.
@@ -111,9 +111,13 @@ impl Brokers {
 
     fn config(&self, defaults: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
+        // That a connection was closed is nothing worse to it.
+        config.set_log_level(RDKafkaLogLevel::Info);
         let options = self.options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let fixed = fixed.iter().copied().chain([("bootstrap.servers", self.servers.as_str())]);
-        for (key, value) in DEFAULTS.iter().chain(defaults).copied().chain(options).chain(fixed) {
+        for (key, value) in
+            DEFAULTS.iter().chain(TRUSTED).chain(defaults).copied().chain(options).chain(fixed)
+        {
             config.set(key, value);
         }
         config

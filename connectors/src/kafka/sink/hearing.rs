@@ -8,12 +8,15 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, warn};
 
+use crate::kafka::counted::Counted;
+use crate::kafka::refusal::{failure, refusal};
 use crate::lock;
 
 /// Keeps the last thing that went wrong, which says why nothing goes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Hearing {
     last: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    _counted: Counted,
 }
 
 impl Hearing {
@@ -42,6 +45,12 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 impl ClientContext for Hearing {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
+        let Some(reason) = failure(facility, message) else { return };
+        let mut last = lock(&self.last);
+        // What is no transient failure comes as an error, too.
+        if last.as_ref().is_none_or(|(code, reason)| refusal(*code, reason).is_none()) {
+            *last = Some((RDKafkaErrorCode::BrokerTransportFailure, reason.to_owned()));
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -15,7 +15,8 @@ use tracing::info;
 use super::failure::said;
 use super::hearing::Hearing;
 use super::Brokers;
-use crate::kafka::settings::refused;
+use crate::kafka::refusal::{advice, refusal};
+use crate::kafka::settings::refused as misconfigured;
 use crate::Error;
 
 /// How long brokers may take to say which topics there are, or to make one.
@@ -50,15 +51,16 @@ pub struct Create {
 /// The topics of a cluster.
 pub(super) struct Topics {
     brokers: Brokers,
-    asking: BaseConsumer<Hearing>,
     admin: AdminClient<DefaultClientContext>,
+    /// Goes last: as long as it lives, clients are known to be alive.
+    asking: BaseConsumer<Hearing>,
     runtime: Runtime,
 }
 
 impl Topics {
     pub(super) fn of(brokers: &Brokers) -> Result<Self, Error> {
-        let asking = brokers.client(&[]).create_with_context(Hearing::default()).map_err(refused)?;
-        let admin = brokers.client(&[]).create().map_err(refused)?;
+        let asking = brokers.client(&[]).create_with_context(Hearing::default()).map_err(misconfigured)?;
+        let admin = brokers.client(&[]).create().map_err(misconfigured)?;
         let runtime = Builder::new_current_thread().build().map_err(Error::io("a runtime"))?;
         Ok(Self { brokers: brokers.clone(), asking, admin, runtime })
     }
@@ -121,11 +123,9 @@ impl Topics {
                 }
                 Err(error) => error.rdkafka_error_code().unwrap_or(Code::Fail),
             };
-            // Whoever is polled hears what went wrong.
-            let _ = self.asking.poll(Duration::ZERO);
+            self.listen();
             let heard = self.asking.context().last();
-            let is_refused =
-                matches!(heard, Some((Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL, _)));
+            let refused = heard.as_ref().and_then(|(code, reason)| refusal(*code, reason));
             let passes = matches!(
                 code,
                 Code::LeaderNotAvailable
@@ -133,11 +133,19 @@ impl Topics {
                     | Code::OperationTimedOut
                     | Code::AllBrokersDown
             );
-            if is_refused || !passes || start.elapsed() > PATIENCE {
-                let reason = heard.map_or_else(|| said(code), |(_, reason)| reason);
+            if refused.is_some() || !passes || start.elapsed() > PATIENCE {
+                let told = heard.map(|(_, reason)| format!("{reason}{}", advice(&reason)));
+                let reason = refused.or(told).unwrap_or_else(|| said(code));
                 return Err(self.failed(format_args!("topic \"{name}\" cannot be found: {reason}")));
             }
-            thread::sleep(SPREAD);
+        }
+    }
+
+    /// Hears for a moment what goes wrong: of each thing, whoever is polled hears apart.
+    fn listen(&self) {
+        let start = Instant::now();
+        while let Some(left) = SPREAD.checked_sub(start.elapsed()).filter(|left| left.as_millis() > 0) {
+            let _ = self.asking.poll(left);
         }
     }
 
