@@ -146,7 +146,7 @@ pub fn main_with(registry: Registry, arguments: impl IntoIterator<Item: Into<OsS
         Command::Compare(compare) => compare.execute(&registry, voice),
         Command::Generate(generate) => generate.execute(voice),
         Command::Detectors(detectors) => detectors.execute(&registry, voice),
-        Command::State(state) => state.execute(voice),
+        Command::State(state) => state.execute(&registry, voice),
     };
     let code = match result {
         Ok(()) => 0,

@@ -8,10 +8,11 @@ use tidewatch_connectors::ingest::Pace;
 use tidewatch_connectors::recording::{Play, Recorder, Recording};
 use tidewatch_connectors::{Control, Input, Schema, Sink};
 use tidewatch_dataflows::alerts::Finding;
-use tidewatch_dataflows::logic::DynLogic;
+use tidewatch_dataflows::logic::{DynLogic, Logic};
 use tidewatch_dataflows::mutes::Edition;
-use tidewatch_dataflows::operators::Eager;
-use tidewatch_dataflows::{EventTime, Record, Span};
+use tidewatch_dataflows::operators::{Eager, KeptAs};
+use tidewatch_dataflows::state::Part;
+use tidewatch_dataflows::{EventTime, Key, Record, Span};
 use timely::worker::Worker;
 use tracing::info;
 use xxhash_rust::xxh3::xxh3_64;
@@ -197,6 +198,22 @@ impl Job {
     /// The same job with another budget for what is provisional, which changes nothing that is final.
     pub fn eager(&self, eager: Eager) -> Self {
         Self(Arc::new(Parts { eager, ..Parts::clone(&self.0) }))
+    }
+
+    /// Tells what is in the state that a checkpoint keeps of a key, or under a text that is no key's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] if it is no state of this job in this version of the program.
+    pub fn describe(&self, key: &Key, state: &[u8]) -> Result<Vec<Part>, Error> {
+        let parts = match KeptAs::of(key.as_str()) {
+            KeptAs::Key => self.logic(false)?.describe(state),
+            beside => beside.describe(state),
+        };
+        parts.map_err(|error| {
+            let path = &self.file().path;
+            Error::Usage(format!("what is kept of {key} is not as {path} and this program keep it: {error}"))
+        })
     }
 
     /// The pipeline's sinks; its anomalies go to standard output if it has none.

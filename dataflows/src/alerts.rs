@@ -14,7 +14,7 @@ mod raised;
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::event::{Describe, Fields, Ranked};
@@ -30,8 +30,7 @@ pub use raised::{News, Raised, Told};
 ///
 /// So it is the same in every run, and in what is said before it is final. Two episodes of a key that open at the same
 /// instant share it. Written as 16 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AlertId(u64);
 
 impl AlertId {
@@ -50,6 +49,27 @@ pub(crate) fn whose(pipeline: &str, detector: &str, key: &Key) -> u64 {
 impl fmt::Display for AlertId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+/// As it is written, where people read.
+impl Serialize for AlertId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serializer.is_human_readable() {
+            true => serializer.collect_str(self),
+            false => serializer.serialize_u64(self.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for AlertId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.is_human_readable() {
+            true => u64::from_str_radix(&String::deserialize(deserializer)?, 16)
+                .map(Self)
+                .map_err(serde::de::Error::custom),
+            false => u64::deserialize(deserializer).map(Self),
+        }
     }
 }
 

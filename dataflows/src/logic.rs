@@ -17,7 +17,7 @@ pub mod window;
 
 use crate::catalogue::Catalogue;
 use crate::pipelines::OperatorInfo;
-use crate::state::StateError;
+use crate::state::{told, Part, StateError};
 use crate::EventTime;
 
 pub use calibrate::{Calibrate, Calibration};
@@ -125,6 +125,17 @@ pub trait Logic: 'static {
     ///
     /// [`StateError`] if the bytes are not a state of this logic and version.
     fn restore(&self, bytes: &mut &[u8]) -> Result<Self::State, StateError>;
+
+    /// Tells what is in a state that [`Logic::save`] wrote: each part as who keeps it has it, in the order in which it is kept.
+    ///
+    /// A logic that reads its states with [`state::restore`](crate::state::restore) is told of without further ado.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the bytes are not a state of this logic and version, or go on behind it.
+    fn describe(&self, bytes: &[u8]) -> Result<Vec<Part>, StateError> {
+        told::parts(bytes, |bytes| self.restore(bytes))
+    }
 
     /// Feeds what this logic emits to `next`, within the same key.
     fn then<L: Logic<In = Self::Out>>(self, next: L) -> Then<Self, L>

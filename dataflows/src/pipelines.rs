@@ -8,7 +8,7 @@ use crate::alerts::Finding;
 use crate::catalogue::Named;
 use crate::logic::{DynLogic, Every, Logic};
 use crate::params::{ParamError, Parameter, Params};
-use crate::Record;
+use crate::{Name, Record};
 
 pub use rules::Rules;
 
@@ -32,11 +32,11 @@ impl Named for OperatorInfo {
     }
 }
 
-/// Composes steps, one after another, with detections side by side behind them.
+/// Composes steps, one after another, with detections side by side behind them, each with its name.
 pub fn compose(
     steps: Vec<DynLogic<Record, Record>>,
-    detections: Vec<DynLogic<Record, Finding>>,
+    detections: Vec<(Name, DynLogic<Record, Finding>)>,
 ) -> DynLogic<Record, Finding> {
-    let detections = Every::of(detections).erased();
+    let detections = Every::named(detections).erased();
     steps.into_iter().rev().fold(detections, |after, step| step.then(after).erased())
 }

@@ -167,7 +167,7 @@ impl Job {
             let name = Name::from(detect.name.as_str());
             let selection = Selection { name, values: values.collect() };
             let scores = (info.construct)(&detect.params, selection, &registry.detectors)?;
-            detections.push(detect.rules.apply(scores, file.name.as_str().into(), name, all)?);
+            detections.push((name, detect.rules.apply(scores, file.name.as_str().into(), name, all)?));
         }
         let logic = pipelines::compose(steps, detections);
         Ok(match within {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -10,7 +11,7 @@ use tidewatch_connectors::ingest::Position;
 use tidewatch_connectors::store::{self, within, Log, Store};
 use tidewatch_dataflows::{EventTime, Offset};
 
-use crate::harness::program::{tidewatch, Said};
+use crate::harness::program::{self, tidewatch, Said};
 
 fn time(secs: i64) -> EventTime {
     EventTime::from_secs(secs).expect("in range")
@@ -138,4 +139,118 @@ fn a_store_that_is_not_there_is_not_made_and_an_empty_one_is_told() {
     let said = state(&url, &["ls", "--as-of", "2024-01-01T00:00:00Z"]);
     let expected = format!("store \"{url}\" has no checkpoint as of 2024-01-01T00:00:00Z\n");
     assert_eq!((Some(2), expected), (said.code, said.err));
+}
+
+/// Two detections over windows, with incidents, of series that follow a file.
+const FOLLOWING: &str = r#"
+name = "shown"
+[[source]]
+name = "requests"
+connector = "file"
+options = { path = "{}/in.csv", follow = true }
+format = "csv"
+time = { field = "t", unit = "s" }
+key = ["site", "host"]
+value = "v"
+[[step]]
+operator = "window"
+params = { every = "10s", aggregate = "mean" }
+[[detect]]
+name = "slow"
+detector = "ewma-z"
+params = { warmup = 2 }
+threshold = 3
+[[detect]]
+name = "high"
+detector = "static"
+params = { max = 90 }
+threshold = 1
+[alerts]
+group_by = ["site"]
+[[sink]]
+stream = "incidents"
+connector = "file"
+options = { path = "{}/out.jsonl" }
+[checkpoint]
+store = "{}/state"
+commit = "20ms"
+"#;
+
+/// Stops the job once it has told of both alerts of a key.
+fn saved() -> (TempDir, String) {
+    let (folder, path) = program::pipeline(FOLLOWING);
+    let value = |t: u64| if t > 180 { 100 } else { t % 7 };
+    let lines: String = (0..=200).step_by(5).map(|t| format!("{t},eu,a,{}\n", value(t))).collect();
+    fs::write(folder.path().join("in.csv"), format!("t,site,host,v\n{lines}")).expect("it can be written");
+    let mut run = program::start(&["run", &path, "-q"]);
+    let begun = Instant::now();
+    while program::read(&folder, "out.jsonl").lines().count() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "there are no incidents");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let said = tidewatch(["savepoint", "--stop", &path]);
+    assert_eq!(Some(0), said.code, "{}", said.err);
+    assert_eq!(Some(130), program::end(&mut run, Duration::from_secs(20)));
+    (folder, path)
+}
+
+#[test]
+fn who_knows_the_pipeline_is_told_what_a_state_means() {
+    let (folder, path) = saved();
+    let show = |key: &str, more: &[&str]| {
+        let said = tidewatch([&["state", "show", key, "--pipeline", &path], more].concat());
+        assert_eq!(Some(0), said.code, "{}", said.err);
+        said.out
+    };
+    let shown = show("eu/a", &[]);
+    for part in [
+        "\nwindow {\"cells\":[{\"Summary\":{\"count\":0,\"value\":0.0}}],\"filled\":0,\"pane\":20,",
+        "\nslow: ewma-z {\"mean\":9.966815149627337,\"records\":20,\"variance\":539.3407352744874}\n",
+        "\nslow: threshold true\n",
+        "\nslow: episodes {\"open\":{\"alert\":{\"anomalies\":4,",
+        "\nhigh: static null\n",
+    ] {
+        assert!(shown.contains(part), "{part} is not in\n{shown}");
+    }
+    let json: Value = serde_json::from_str(&show("eu/a", &["--json"])).expect("it is JSON");
+    let parts = json["parts"].as_array().expect("they are several");
+    let names: Vec<_> = parts
+        .iter()
+        .map(|part| (part["detection"].as_str(), part["logic"].as_str().unwrap_or_default()))
+        .collect();
+    let of = |detection| move |logic| (Some(detection), logic);
+    let expected = [
+        vec![(None, "window")],
+        ["ewma-z", "threshold", "episodes"].map(of("slow")).to_vec(),
+        ["static", "threshold", "episodes"].map(of("high")).to_vec(),
+    ];
+    assert_eq!(expected.concat(), names);
+    // As the streams write it.
+    let incidents = program::read(&folder, "out.jsonl");
+    let alert = parts[3]["state"]["open"]["alert"]["id"].as_str().expect("it is text");
+    assert!(incidents.contains(&format!("\"first_alert\":\"{alert}\"")), "{alert} is not in {incidents}");
+    let incident = show("incident:eu", &[]);
+    assert!(incident.contains("\nincidents {\"alerts\":{") && incident.contains(alert), "{incident}");
+}
+
+#[test]
+fn a_state_of_another_pipeline_is_not_taken_for_what_it_is_not() {
+    let (folder, path) = saved();
+    let text = fs::read_to_string(&path).expect("it is there");
+    let show = |text: &str| {
+        fs::write(&path, text).expect("it can be written");
+        tidewatch(["state", "show", "eu/a", "--pipeline", &path])
+    };
+    let said = show(&text.replace("threshold = 3", "threshold = 4"));
+    let store = folder.path().join("state").display().to_string();
+    let expected = format!("the checkpoint in store \"{store}\" is of another pipeline than {path}: ");
+    assert!(said.err.starts_with(&expected), "{}", said.err);
+    assert_eq!(Some(2), said.code);
+    let (without, _) = text.split_once("[checkpoint]").expect("it has one");
+    let said = show(without);
+    let expected = "the pipeline has no [checkpoint], and so no store: name one with --store\n";
+    assert_eq!((Some(2), expected), (said.code, &*said.err));
+    let said = tidewatch(["state", "show", "eu/a"]);
+    assert_eq!(Some(2), said.code);
+    assert!(said.err.contains("--store <URL>"), "{}", said.err);
 }

@@ -199,17 +199,11 @@ fn seed(detector: &str, key: &Key) -> u64 {
 }
 
 fn save<D: Detector>(detector: &D, state: &D::State, out: &mut Vec<u8>) {
-    state::save(&detector.version(), out);
-    state::save(state, out);
+    state::save_versioned(detector.version(), state, out);
 }
 
 fn restore<D: Detector>(detector: &D, bytes: &mut &[u8]) -> Result<D::State, StateError> {
-    let what = detector.name();
-    let (found, expected) = (state::restore(what, bytes)?, detector.version());
-    if found != expected {
-        return Err(StateError::Version { what: what.to_owned(), expected, found });
-    }
-    state::restore(what, bytes)
+    state::restore_versioned(detector.name(), detector.version(), bytes)
 }
 
 impl<D: Detector> Logic for Detect<D> {

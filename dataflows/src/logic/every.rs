@@ -1,21 +1,31 @@
 //! Several logics over the same input, within a key.
 
 use super::Logic;
-use crate::state::StateError;
-use crate::{EventTime, Key};
+use crate::state::{told, StateError};
+use crate::{EventTime, Key, Name};
 
 /// Gives what it takes to each of its logics, in their order.
 #[derive(Clone, Debug)]
-pub struct Every<L>(Vec<L>);
+pub struct Every<L> {
+    logics: Vec<L>,
+    /// The detection that each is, if they are detections.
+    names: Vec<Name>,
+}
 
 impl<L: Logic> Every<L> {
     /// Lets all of `logics` see the same input.
     pub fn of(logics: Vec<L>) -> Self {
-        Self(logics)
+        Self { logics, names: Vec::new() }
+    }
+
+    /// Lets all see the same input, each as a detection of this name.
+    pub fn named(logics: impl IntoIterator<Item = (Name, L)>) -> Self {
+        let (names, logics) = logics.into_iter().unzip();
+        Self { logics, names }
     }
 
     fn each<'a>(&'a self, states: &'a mut [L::State]) -> impl Iterator<Item = (&'a L, &'a mut L::State)> {
-        self.0.iter().zip(states)
+        self.logics.iter().zip(states)
     }
 }
 
@@ -25,7 +35,7 @@ impl<L: Logic> Logic for Every<L> {
     type State = Box<[L::State]>;
 
     fn start(&self, key: &Key) -> Self::State {
-        self.0.iter().map(|logic| logic.start(key)).collect()
+        self.logics.iter().map(|logic| logic.start(key)).collect()
     }
 
     fn on_record(
@@ -41,7 +51,7 @@ impl<L: Logic> Logic for Every<L> {
     }
 
     fn deadline(&self, states: &Self::State) -> Option<EventTime> {
-        self.0.iter().zip(states).filter_map(|(logic, state)| logic.deadline(state)).min()
+        self.logics.iter().zip(states).filter_map(|(logic, state)| logic.deadline(state)).min()
     }
 
     fn on_time(&self, states: &mut Self::State, time: EventTime, out: &mut impl FnMut(EventTime, L::Out)) {
@@ -66,20 +76,24 @@ impl<L: Logic> Logic for Every<L> {
 
     fn memory(&self, states: &Self::State) -> usize {
         size_of::<Self::State>()
-            + self.0.iter().zip(states).map(|(logic, state)| logic.memory(state)).sum::<usize>()
+            + self.logics.iter().zip(states).map(|(logic, state)| logic.memory(state)).sum::<usize>()
     }
 
     fn copy(&self, states: &Self::State) -> Self::State {
-        self.0.iter().zip(states).map(|(logic, state)| logic.copy(state)).collect()
+        self.logics.iter().zip(states).map(|(logic, state)| logic.copy(state)).collect()
     }
 
     fn save(&self, states: &Self::State, out: &mut Vec<u8>) {
-        for (logic, state) in self.0.iter().zip(states) {
+        for (logic, state) in self.logics.iter().zip(states) {
             logic.save(state, out);
         }
     }
 
     fn restore(&self, bytes: &mut &[u8]) -> Result<Self::State, StateError> {
-        self.0.iter().map(|logic| logic.restore(bytes)).collect()
+        let restore = |(index, logic): (usize, &L)| match self.names.get(index) {
+            Some(name) => told::within(*name, || logic.restore(bytes)),
+            None => logic.restore(bytes),
+        };
+        self.logics.iter().enumerate().map(restore).collect()
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::Logic;
 use crate::params::{Kind, Literal, ParamError, Parameter, Params, Range};
 use crate::pipelines::OperatorInfo;
-use crate::state::{restore, save, StateError};
+use crate::state::{restore_versioned, save_versioned, StateError};
 use crate::{EventTime, Key, Record, Span};
 
 pub use aggregate::Aggregate;
@@ -262,15 +262,10 @@ impl Logic for Window {
     }
 
     fn save(&self, state: &WindowState, out: &mut Vec<u8>) {
-        save(&VERSION, out);
-        save(state, out);
+        save_versioned(VERSION, state, out);
     }
 
     fn restore(&self, bytes: &mut &[u8]) -> Result<WindowState, StateError> {
-        let found = restore("window", bytes)?;
-        if found != VERSION {
-            return Err(StateError::Version { what: "window".to_owned(), expected: VERSION, found });
-        }
-        restore("window", bytes)
+        restore_versioned("window", VERSION, bytes)
     }
 }

@@ -15,9 +15,10 @@ use timely::dataflow::StreamVec;
 use timely::progress::Antichain;
 
 use super::keyed::{Announced, Boundary};
+use super::{correlate, mute};
 use crate::flow::ports::Port;
 use crate::record::{KEY_PARTS, KEY_SEPARATOR};
-use crate::state::Changes;
+use crate::state::{Changes, Part, StateError};
 use crate::{EventTime, Key};
 
 /// What state beside keyed state needs to survive.
@@ -67,6 +68,19 @@ impl KeptAs {
         match self {
             Self::Muted(key) => Some(key),
             Self::Key | Self::Label(_) => None,
+        }
+    }
+
+    /// Tells what is in state that is kept under such a text; of a key's only its logic knows, so nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] if the bytes are none.
+    pub fn describe(&self, bytes: &[u8]) -> Result<Vec<Part>, StateError> {
+        match self {
+            Self::Key => Ok(Vec::new()),
+            Self::Label(_) => correlate::describe(bytes),
+            Self::Muted(_) => mute::describe(bytes),
         }
     }
 

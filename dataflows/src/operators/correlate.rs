@@ -11,6 +11,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::StreamVec;
 
 use self::ahead::Ahead;
+pub(super) use self::labels::describe;
 use self::labels::Labels;
 use super::beside::{kept_as, Beside, KeptAs, Saver};
 use crate::alerts::{Alert, Incident, Raised};

@@ -10,6 +10,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::StreamVec;
 use timely::progress::Antichain;
 
+pub(super) use self::held::describe;
 use self::held::{Held, Said};
 use super::beside::{kept_as, Beside, KeptAs, Saver};
 use crate::alerts::{Alert, Muted};

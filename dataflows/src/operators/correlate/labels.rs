@@ -8,7 +8,7 @@ use super::super::beside::Changed;
 use super::Grouping;
 use crate::alerts::{Alert, AlertId, Cause, Incident, IncidentId, Stage};
 use crate::record::KeyId;
-use crate::state::{self, StateError};
+use crate::state::{self, told, Part, StateError};
 use crate::{Emission, EventTime, Key, Span};
 
 /// An incident that is open.
@@ -115,6 +115,14 @@ impl Open {
     }
 }
 
+/// Tells what is in the saved state of an incident.
+pub(in super::super) fn describe(bytes: &[u8]) -> Result<Vec<Part>, StateError> {
+    told::parts(bytes, |bytes| state::restore::<Open>(INCIDENTS, bytes))
+}
+
+/// Whose state it is.
+const INCIDENTS: &str = "incidents";
+
 /// The incidents of some labels, in event time.
 pub(super) struct Labels {
     grouping: Grouping,
@@ -218,7 +226,7 @@ impl Labels {
         mut bytes: &[u8],
         boundary: EventTime,
     ) -> Result<(), StateError> {
-        let mut open: Open = state::restore("incidents", &mut bytes)?;
+        let mut open: Open = state::restore(INCIDENTS, &mut bytes)?;
         open.due = match open.parts == self.grouping.parts {
             true => open.over(self.grouping.gap).map(|due| due.max(boundary)),
             false => Some(boundary),

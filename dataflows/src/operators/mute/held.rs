@@ -8,7 +8,7 @@ use super::super::beside::{kept_as, Changed, KeptAs};
 use crate::alerts::{Alert, AlertId, Muted, Stage};
 use crate::event::{Change, Revision, RevisionId};
 use crate::mutes::{Edition, Mute, Mutes};
-use crate::state::{self, StateError};
+use crate::state::{self, told, Part, StateError};
 use crate::{Emission, EventTime, Key};
 
 /// What is said of alerts.
@@ -34,6 +34,14 @@ struct Kept {
 
 fn at_once() -> EventTime {
     EventTime::MIN
+}
+
+/// Whose state it is.
+const MUTED: &str = "muted alerts";
+
+/// Tells what is in the saved state of a key with muted alerts.
+pub(in super::super) fn describe(bytes: &[u8]) -> Result<Vec<Part>, StateError> {
+    told::parts(bytes, |bytes| state::restore::<BTreeMap<AlertId, Kept>>(MUTED, bytes))
 }
 
 /// What has come and is not before the frontiers yet.
@@ -252,7 +260,7 @@ impl Held {
 
     /// Takes back what was saved of a key at what was reached.
     pub(super) fn restore(&mut self, key: Key, mut bytes: &[u8]) -> Result<(), StateError> {
-        let alerts: BTreeMap<AlertId, Kept> = state::restore("muted alerts", &mut bytes)?;
+        let alerts: BTreeMap<AlertId, Kept> = state::restore(MUTED, &mut bytes)?;
         // Until when they are kept back is known with the first edition, which comes before anything else.
         self.keys.insert(key, alerts);
         Ok(())
