@@ -21,8 +21,8 @@ use crate::{config, Error};
 pub(super) const AFTER_HELP: &str = "\
 Reads a store without the job, which may be running. A checkpoint that is damaged is named, and the one before it is read.
 
-A KEY is written as verdicts write it: its parts with slashes between them. An open incident is incident:LABEL, alerts of a key that are
-kept back are muted:KEY.
+A KEY is written as verdicts write it: its parts with slashes between them. An open incident is incident:LABEL, alerts of a key that \
+are kept back are muted:KEY.
 
 Examples:
   tidewatch state ls --store state --prefix api/      keys that begin so
