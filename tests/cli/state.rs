@@ -74,7 +74,7 @@ fn keys_are_listed_as_of_the_newest_checkpoint_or_an_older_one() {
     assert_eq!(older, state(&url, &["ls", "--prefix", "api/", "--as-of", "1970-01-01T00:00:19.9Z"]).out);
     let json = state(&url, &["ls", "--prefix", "d", "--json"]).out;
     let expected =
-        r#"{"bytes":0,"key":["db"],"last":"1970-01-01T00:00:09Z","version":"1970-01-01T00:00:10Z"}"#;
+        r#"{"bytes":0,"key":["db"],"kind":"key","last":"1970-01-01T00:00:09Z","version":"1970-01-01T00:00:10Z"}"#;
     assert_eq!(format!("{expected}\n"), json);
 }
 
