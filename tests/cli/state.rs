@@ -73,8 +73,7 @@ fn keys_are_listed_as_of_the_newest_checkpoint_or_an_older_one() {
     let older = "api/a  1970-01-01T00:00:09Z  2 bytes\napi/b  1970-01-01T00:00:09Z  1 bytes\n";
     assert_eq!(older, state(&url, &["ls", "--prefix", "api/", "--as-of", "1970-01-01T00:00:19.9Z"]).out);
     let json = state(&url, &["ls", "--prefix", "d", "--json"]).out;
-    let expected =
-        r#"{"bytes":0,"key":["db"],"kind":"key","last":"1970-01-01T00:00:09Z","version":"1970-01-01T00:00:10Z"}"#;
+    let expected = r#"{"bytes":0,"key":["db"],"kind":"key","last":"1970-01-01T00:00:09Z","version":"1970-01-01T00:00:10Z"}"#;
     assert_eq!(format!("{expected}\n"), json);
 }
 
