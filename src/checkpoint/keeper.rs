@@ -192,34 +192,36 @@ struct Writing {
 
 impl Task for Writing {
     fn step(&mut self, _now: Duration, _haste: bool) -> Result<Next, Error> {
-        let (mut decisions, mut decided) = (Vec::new(), Vec::new());
-        while let Some(Note::Decide(decision, kept)) =
-            self.notes.take_if(|note| matches!(note, Note::Decide(..)))
-        {
-            decisions.push(decision);
-            decided.push(kept);
-        }
-        if !decisions.is_empty() {
-            self.scribe.decide(decisions)?;
-        } else {
-            match self.notes.take_if(|_| true) {
-                Some(Note::Commit { boundary, positions, objects, is_savepoint, kept }) => {
-                    self.scribe.commit(boundary, positions, objects, is_savepoint)?;
-                    // What looks after the store may have ended, in haste.
-                    let _ = self.written.send(());
+        let kept = match self.notes.take_if(|_| true) {
+            Some(Note::Decide(decision, kept)) => {
+                let (mut decisions, mut decided) = (vec![decision], vec![kept]);
+                while let Some(Note::Decide(decision, kept)) =
+                    self.notes.take_if(|note| matches!(note, Note::Decide(..)))
+                {
+                    decisions.push(decision);
                     decided.push(kept);
                 }
-                Some(Note::Refer(edition, kept)) => {
-                    self.scribe.refer(edition)?;
-                    decided.push(kept);
-                }
-                Some(Note::Replace(plan, merged)) => {
-                    self.scribe.objects = plan.replace(&self.scribe.objects, merged);
-                }
-                _ => return Ok(self.notes.rest()),
+                self.scribe.decide(decisions)?;
+                decided
             }
-        }
-        decided.iter().for_each(Kept::keep);
+            Some(Note::Refer(edition, kept)) => {
+                self.scribe.refer(edition)?;
+                vec![kept]
+            }
+            Some(Note::Commit { boundary, positions, objects, is_savepoint, kept }) => {
+                self.scribe.commit(boundary, positions, objects, is_savepoint)?;
+                // What looks after the store may have ended, in haste.
+                let _ = self.written.send(());
+                vec![kept]
+            }
+            Some(Note::Replace(plan, merged)) => {
+                self.scribe.objects = plan.replace(&self.scribe.objects, merged);
+                Vec::new()
+            }
+            // Whatever comes meanwhile is for the next step: who takes a note must do what it says.
+            None => return Ok(self.notes.rest()),
+        };
+        kept.iter().for_each(Kept::keep);
         Ok(Next::Now)
     }
 
@@ -253,5 +255,41 @@ impl Archive {
         }
         let bytes = object::encode(boundary, &all)?;
         Ok(Some(ObjectRef::write(&*self.store, self.epoch, bytes)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Instant;
+
+    use tidewatch_connectors::store;
+    use tidewatch_dataflows::Offset;
+
+    use super::*;
+    use crate::checkpoint::{Began, LOG};
+
+    #[test]
+    fn every_decision_is_kept_whenever_it_comes() {
+        let store = store::open("memory:").expect("it is in memory");
+        let (mut log, _) = Log::open(store.clone(), LOG).expect("it is empty");
+        let epoch = log.begin(&Body::Began(Began::now(0, 0)).encode()).expect("nobody else is there");
+        let scribe =
+            Scribe { store, log, epoch, hash: 0, workers: 1, objects: Vec::new(), editions: Vec::new() };
+        let control = Control::default();
+        let keeper = Keeper::start(scribe, Vec::new(), &control).expect("a thread can be started");
+        let partition = PartitionId::of("s", "p");
+        let decide = |offset| {
+            let decision = Decision { partition, offset: Offset(offset), watermark: EventTime::MIN };
+            // Not as fast as they can be written, so that the task looks in vain in between.
+            (0..offset % 97).for_each(|_| thread::yield_now());
+            keeper.append(decision).expect("it can be sent")
+        };
+        let kept: Vec<_> = (0..20_000).map(decide).collect();
+        let start = Instant::now();
+        while !kept.iter().all(Kept::is_kept) {
+            assert!(start.elapsed() < Duration::from_secs(20), "a decision is lost");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
