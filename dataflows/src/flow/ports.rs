@@ -3,6 +3,7 @@
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::Capability;
 use timely::dataflow::StreamVec;
 use timely::progress::Antichain;
 use timely::Container;
@@ -21,6 +22,23 @@ where
 {
     let (output, stream) = builder.new_output();
     (OutputBuilder::from(output), stream)
+}
+
+/// Lets go of the times before `reached`, for some outputs of an operator; at last of all, because nothing follows.
+pub fn downgrade<const N: usize>(
+    held: &mut Option<[Capability<EventTime>; N]>,
+    reached: EventTime,
+    is_last: bool,
+) {
+    match held {
+        Some(_) if is_last => *held = None,
+        Some(held) => {
+            held.iter_mut()
+                .filter(|capability| reached > *capability.time())
+                .for_each(|capability| capability.downgrade(&reached));
+        }
+        None => {}
+    }
 }
 
 /// Adds an output to an operator, at the times of one of its inputs.

@@ -16,7 +16,7 @@ use self::labels::Labels;
 use super::beside::{kept_as, Beside, KeptAs, Saver};
 use crate::alerts::{Alert, Incident, Raised};
 use crate::event::Revision;
-use crate::flow::ports::{port_of, Port};
+use crate::flow::ports::{downgrade, port_of, Port};
 use crate::state::{Changes, StateError};
 use crate::{Emission, EventTime, Key, Name, Span};
 
@@ -162,7 +162,7 @@ fn build<'scope>(
             work.advance(limit);
             saver.send();
             work.say();
-            work.downgrade(limit);
+            downgrade(&mut work.capabilities, work.reached, limit == EventTime::MAX);
         }
     });
     IncidentStreams { incidents, raised, changes }
@@ -196,16 +196,6 @@ impl Work {
     fn say(&mut self) {
         if let (Some(ahead), Some([_, say_at])) = (&mut self.ahead, &self.capabilities) {
             self.ports.1.activate().session(say_at).give_iterator(ahead.say(&self.labels).into_iter());
-        }
-    }
-
-    fn downgrade(&mut self, limit: EventTime) {
-        match &mut self.capabilities {
-            Some(_) if limit == EventTime::MAX => self.capabilities = None,
-            Some(capabilities) if self.reached > *capabilities[0].time() => {
-                capabilities.iter_mut().for_each(|capability| capability.downgrade(&self.reached));
-            }
-            _ => {}
         }
     }
 }

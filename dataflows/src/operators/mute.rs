@@ -15,7 +15,7 @@ use self::held::{Held, Said};
 use super::beside::{kept_as, Beside, KeptAs, Saver};
 use crate::alerts::{Alert, Muted};
 use crate::event::Revision;
-use crate::flow::ports::{port_of, Port};
+use crate::flow::ports::{downgrade, port_of, Port};
 use crate::mutes::{Edition, Mute as Entry};
 use crate::state::{Changes, StateError};
 use crate::{Emission, EventTime, Key};
@@ -127,7 +127,7 @@ fn build<'scope>(
             }
             work.say(|held, out| held.advance(limit, out));
             saver.send();
-            work.downgrade(limit);
+            downgrade(&mut work.capabilities, work.held.reached(), limit == EventTime::MAX);
         }
     });
     MutedStreams { alerts: told, muted, provisional: said, changes }
@@ -154,16 +154,5 @@ impl Work {
         told.activate().session(tell_at).give_iterator(out.told.into_iter());
         muted.activate().session(mute_at).give_iterator(out.muted.into_iter());
         said.activate().session(say_at).give_iterator(out.revisions.into_iter());
-    }
-
-    fn downgrade(&mut self, limit: EventTime) {
-        let reached = self.held.reached();
-        match &mut self.capabilities {
-            Some(_) if limit == EventTime::MAX => self.capabilities = None,
-            Some(capabilities) if reached > *capabilities[0].time() => {
-                capabilities.iter_mut().for_each(|capability| capability.downgrade(&reached));
-            }
-            _ => {}
-        }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::beside::Changed;
 use super::Grouping;
 use crate::alerts::{Alert, AlertId, Cause, Incident, IncidentId, Stage};
+use crate::event::Event;
 use crate::record::KeyId;
 use crate::state::{self, told, Part, StateError};
 use crate::{Emission, EventTime, Key, Span};
@@ -166,10 +167,7 @@ impl Labels {
 
     fn take(&mut self, time: EventTime, out: &mut impl FnMut(Emission<Incident>)) {
         let mut alerts = self.waiting.remove(&time).unwrap_or_default();
-        alerts.sort_by(|one, other| {
-            let place = |alert: &Emission<Alert>| alert.value.peak.detector;
-            one.key.cmp(&other.key).then_with(|| place(one).cmp(&place(other)))
-        });
+        alerts.sort_by(Event::order);
         for alert in alerts {
             let label = self.grouping.label(&alert.key);
             let mut open = self.open.remove(&label);

@@ -13,7 +13,7 @@ use super::group::Outputs;
 use super::state::KeyedState;
 use crate::event::{Emission, KeyEvent, Revision};
 use crate::flow::credits::{Meter, Notice};
-use crate::flow::ports::Port;
+use crate::flow::ports::{downgrade, Port};
 use crate::flow::{Pressure, Tally};
 use crate::record::{KeyNumber, RowBatch};
 use crate::state::Changes;
@@ -173,12 +173,6 @@ impl<L: Logic<In = Record, Out: ExchangeData + Clone>> Work<L> {
         if let Some(saver) = &mut self.saver {
             saver.downgrade(reached, is_last);
         }
-        match &mut self.capabilities {
-            Some(_) if is_last => self.capabilities = None,
-            Some(capabilities) if reached > *capabilities[0].time() => {
-                capabilities.iter_mut().for_each(|capability| capability.downgrade(&reached));
-            }
-            _ => {}
-        }
+        downgrade(&mut self.capabilities, reached, is_last);
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::beside::{kept_as, Changed, KeptAs};
 use crate::alerts::{Alert, AlertId, Muted, Stage};
-use crate::event::{Change, Revision, RevisionId};
+use crate::event::{Change, Event, Revision, RevisionId};
 use crate::mutes::{Edition, Mute, Mutes};
 use crate::state::{self, told, Part, StateError};
 use crate::{Emission, EventTime, Key};
@@ -172,10 +172,7 @@ impl Held {
 
     fn take(&mut self, time: EventTime, out: &mut Said) {
         let Waiting { mut alerts, confirmed } = self.waiting.remove(&time).unwrap_or_default();
-        alerts.sort_by(|one, other| {
-            let place = |alert: &Emission<Alert>| alert.value.peak.detector;
-            one.key.cmp(&other.key).then_with(|| place(one).cmp(&place(other)))
-        });
+        alerts.sort_by(Event::order);
         let mut hushed = BTreeSet::new();
         for alert in alerts {
             match self.keep(&alert) {
